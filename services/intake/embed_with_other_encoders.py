@@ -1,6 +1,7 @@
-"""Further vectors: new images get those of the other encoders too, in the same write, so that a switch finds them.
+"""Embed new images with the other loaded encoders too, so that a switch of the encoder finds their vectors.
 
-They are an offer: whatever fails or takes long here leaves an image to the fill, and its acceptance untouched.
+This is optional work: if it fails or takes too long, the image is remembered without these vectors, and the encoder
+migration fills them later.
 """
 
 import logging
@@ -19,7 +20,7 @@ from visual_memory.services.infrastructure.storage.picture_store import PictureS
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 SECONDS = 2.0
-"""For all encoders together, as the images are in their worker's hands meanwhile; what is begun by then is ended."""
+"""Time limit for all encoders together; a batch that has begun is finished."""
 LEFT = "left to be filled by %s: %s"
 
 log = logging.getLogger(__name__)
@@ -27,11 +28,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EmbedWithOtherEncoders:
-    """The use case, with the parts that it needs.
+    """The use case.
 
     Attributes:
-        encoders: those beside the one that the images are remembered by.
-        decoder: makes the view of that one.
+        encoders: the encoders other than the one that the images are remembered with.
+        decoder: crops for that one.
     """
 
     encoders: Callable[[], Sequence[SharedEncoder]]
@@ -40,14 +41,15 @@ class EmbedWithOtherEncoders:
     seconds: float = SECONDS
 
     def __call__(self, images: Sequence[StoredImage], decoded: Sequence[PIL.Image.Image]) -> dict[str, Vectors]:
-        """The vectors of images of one tenant, by the encoder's name.
+        """Embed images of one tenant.
 
         Args:
-            images: as they were begun.
-            decoded: their pictures, in the view of the encoder that they are remembered by.
+            images: the images, as their worker has begun them.
+            decoded: their pictures, cropped for the encoder that they are remembered with.
 
         Returns:
-            float32 [len(images), dimension] each, rows of length 1, or of NaN where there is none.
+            vectors by the encoder's name, each float32 [len(images), dimension]; rows have length 1, or are NaN if
+            there is no vector.
         """
         deadline = time.monotonic() + self.seconds
         return {each.name: self._by(each, images, decoded, deadline) for each in self.encoders()}
@@ -67,7 +69,7 @@ class EmbedWithOtherEncoders:
             rows, pictures = zip(*ready[start : start + encoder.batch_size], strict=True)
             try:
                 vectors[list(rows)] = encoder.encode(pictures, images[0].tenant)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the images are remembered without
+            except Exception as error:  # noqa: BLE001 - the images are remembered without these vectors
                 log.warning(LEFT, encoder.name, kind(error))
         return vectors
 
@@ -78,7 +80,7 @@ class EmbedWithOtherEncoders:
         decoded: Sequence[PIL.Image.Image],
         deadline: float,
     ) -> Iterator[tuple[int, PIL.Image.Image]]:
-        """The encoder's view of pictures, with the row of each; but what was begun before is not tried here again."""
+        """The pictures cropped for an encoder, with their rows; images that were begun before are skipped."""
         decoder = self.decoder.with_crop(encoder.crop)
         for row, (image, picture) in enumerate(zip(images, decoded, strict=True)):
             if image.attempts > 1:

@@ -1,4 +1,7 @@
-"""What images that are sent are to what is there: new, the same with other labels or fields, or just the same."""
+"""Plan a put: compare images that are sent with the stored ones, which are new, changed or the same.
+
+So that an image which is sent again is neither decoded nor embedded twice.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,28 +17,28 @@ class ToPut:
     """An image as it was sent.
 
     Attributes:
-        image: what it is where nothing is there under its id.
-        said: its fields that were sent, if only as null; the others stay as they are where it is there, but for a
-            file's name that was not known.
+        image: the image that is stored if there is none under its id.
+        given: the fields that were sent, including null ones; a stored image keeps the others, except a file name that
+            was unknown.
     """
 
     image: StoredImage
-    said: frozenset[str] = frozenset(AMENDABLE)
+    given: frozenset[str] = frozenset(AMENDABLE)
 
     @classmethod
     def of(cls, image: StoredImage, fields: ImageFields) -> "ToPut":
-        """An image with the fields that it was made of."""
+        """An image with the fields that were sent."""
         return cls(image, frozenset(fields.model_fields_set.intersection(AMENDABLE)))
 
 
 @dataclass(frozen=True)
 class Rules:
-    """How what is sent changes what is there.
+    """How images that are sent change stored ones.
 
     Attributes:
-        labels: what becomes of the labels of what is there.
-        limited: an image with its expiry; see `services.data_governance.retention_limits.Retention.limited`.
-        may_expire: whether what is there may expire earlier than before.
+        labels: what happens to the labels of a stored image.
+        limited: limits the expiry of an image; see `services.data_governance.retention_limits.Retention.limited`.
+        may_expire: whether a stored image may expire earlier than before.
     """
 
     labels: LabelRule = LabelRule.REPLACE
@@ -45,16 +48,15 @@ class Rules:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done, so that what was sent is there, and nothing is done twice.
+    """The writes that store what was sent, without doing anything twice.
 
     Attributes:
-        new: images to put: nothing is there under their ids, or other content, or it was rejected.
-        amended: images that are there, each with what it becomes.
-        beside: of these, as they are, the ones that came as vectors of another encoder than what was sent: they get the
-            vector that was sent beside their own.
-        held: what is there of them, by image id.
-        states: the state of each image once that is done, by its id.
-        other_labels: ids of those that are there with other labels, and keep them.
+        new: images to put: none is stored under their ids, or one with other content, or a rejected one.
+        amended: stored images, each with its changed version.
+        beside: those of the stored images that have a vector of another encoder: they get the sent vector in addition.
+        held: the stored images, by image id.
+        states: the state of each image after the writes, by image id.
+        other_labels: ids of stored images that have other labels than were sent, and keep them.
     """
 
     new: tuple[StoredImage, ...]
@@ -66,7 +68,7 @@ class Plan:
 
     @property
     def written(self) -> tuple[StoredImage, ...]:
-        """The images that this writes, as they are afterwards."""
+        """The written images, as they are afterwards."""
         return (*self.new, *(changed for _, changed in self.amended))
 
 
@@ -76,13 +78,13 @@ def planned(
     moment: datetime,
     rules: Rules = Rules(),
 ) -> Plan:
-    """Compare what was sent with what is there.
+    """Compare images that are sent with the stored ones.
 
     Args:
         sent: images of one tenant, by their ids.
-        held: what is there under these ids, and maybe others.
-        moment: the present, from when on other labels count.
-        rules: how what is sent changes what is there.
+        held: the images that are stored under these ids, and maybe others.
+        moment: the present, from which changed labels are valid.
+        rules: how images that are sent change stored ones.
 
     Raises:
         InvalidRequest: an image would have too many labels.
@@ -101,7 +103,7 @@ def planned(
             for image_id, one in sent.items()
             if image_id not in known
         ),
-        amended=tuple(  # those beside too, so that it is seen whether they are still there
+        amended=tuple(  # includes unchanged ones with another encoder's vector, to detect whether they still exist
             (one, changed[image_id])
             for image_id, one in known.items()
             if image_id in beside or changed[image_id] != one
@@ -114,9 +116,9 @@ def planned(
 
 
 def is_known(sent: StoredImage, held: StoredImage | None, moment: datetime) -> bool:
-    """Whether an image with this content is there, or with another encoder's vector.
+    """Whether the stored image has the same content, or a vector of another encoder.
 
-    One that was rejected, or has expired by a moment, is tried anew.
+    One that was rejected, or has expired at `moment`, does not count.
     """
     if held is None or held.state is State.REJECTED or held.has_expired(moment):
         return False
@@ -126,21 +128,21 @@ def is_known(sent: StoredImage, held: StoredImage | None, moment: datetime) -> b
 def sent_together(
     sent: Iterable[tuple[str, ImageFields]], rule: LabelRule = LabelRule.REPLACE
 ) -> Iterator[ImageFields]:
-    """The fields of images of one request, each with its id: what the later of an id leaves out, the earlier says."""
+    """Merge the fields of images with the same id in one request: a later one keeps what it leaves out."""
     before: dict[str, ImageFields] = {}
     for image_id, fields in sent:
         if (earlier := before.get(image_id)) is not None:
-            said = {name: getattr(fields, name) for name in fields.model_fields_set}
-            said["labels"] = rule.applied(earlier.labels, fields.labels)
-            before[image_id] = earlier.model_copy(update=said)
+            given = {name: getattr(fields, name) for name in fields.model_fields_set}
+            given["labels"] = rule.applied(earlier.labels, fields.labels)
+            before[image_id] = earlier.model_copy(update=given)
         else:
             before[image_id] = fields
         yield before[image_id]
 
 
 def _replacing(sent: ToPut, held: StoredImage, moment: datetime, rules: Rules) -> StoredImage:
-    """An image in the place of one that is there: of its fields, what was not sent is taken over."""
-    kept = {name: getattr(held, name) for name in {*AMENDABLE} - sent.said}
+    """The image that replaces a stored one, with the fields of that one that were not sent."""
+    kept = {name: getattr(held, name) for name in {*AMENDABLE} - sent.given}
     if held.has_expired(moment):
         kept.pop("expires_at", None)
     if held.file_name is None:
@@ -151,12 +153,12 @@ def _replacing(sent: ToPut, held: StoredImage, moment: datetime, rules: Rules) -
 
 
 def _is_beside(sent: StoredImage, held: StoredImage) -> bool:
-    """Whether a vector was sent for an image that came as a vector of another encoder."""
+    """Whether a vector was sent for a stored image that has only a vector of another encoder."""
     return not has_picture(sent.picture) and not has_picture(held.picture) and sent.encoder != held.encoder
 
 
 def _changes(sent: ToPut, held: StoredImage, rule: LabelRule) -> dict[str, object]:
-    """What a known image becomes by what was sent."""
-    said = {name: getattr(sent.image, name) for name in sent.said}
-    said.setdefault("file_name", held.file_name or sent.image.file_name)
-    return said | {"labels": rule.applied(held.labels, sent.image.labels)}
+    """The fields of a stored image that change."""
+    given = {name: getattr(sent.image, name) for name in sent.given}
+    given.setdefault("file_name", held.file_name or sent.image.file_name)
+    return given | {"labels": rule.applied(held.labels, sent.image.labels)}

@@ -1,4 +1,4 @@
-"""The array of a ``.npy`` file that anybody may have sent: what its header claims is held against its bytes."""
+"""Read the array of an untrusted ``.npy`` file: its header is checked against its size."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -17,26 +17,26 @@ _HEADERS: Mapping[tuple[int, int], Callable[..., tuple[object, bool, np.dtype[np
 
 
 def read_npy(data: bytes, most: int) -> Vectors:
-    """The rows of a file, without a copy where they are float32 already.
+    """Read the rows of a file, without a copy if they are float32 already.
 
     Args:
         data: the whole file; nothing in it is executed.
-        most: most rows.
+        most: the largest number of rows.
 
     Returns:
-        float32 [n, d]; a number that float32 cannot hold is infinite.
+        float32 [n, d]; numbers beyond the range of float32 are infinite.
 
     Raises:
-        InvalidRequest: it is no such file, it holds something else, or more rows.
+        InvalidRequest: it is no ``.npy`` file, contains something else, or has more rows.
     """
     file = io.BytesIO(data)
     try:
         shape, fortran, dtype = _HEADERS[npy.read_magic(file)](file)
-    except Exception:  # noqa: BLE001 - headers are parsed as Python, which fails in many ways
+    except Exception:  # noqa: BLE001 - headers are parsed as Python literals, which fails in many ways
         raise InvalidRequest(f"the vectors are no .npy file: {WANTED}") from None
     match shape:
         case (int(rows), int(numbers)) if dtype.kind == "f" and dtype.itemsize <= np.float64().itemsize:
-            rows, numbers = int(rows), int(numbers)  # True is one too
+            rows, numbers = int(rows), int(numbers)  # True is an int too
         case _:
             raise InvalidRequest(f"the vectors are {dtype.name} {shape}: {WANTED}"[:200])
     if not 1 <= rows <= most:

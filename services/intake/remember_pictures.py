@@ -1,4 +1,4 @@
-"""Remember: from waiting points to vectors, slice by slice, and the sweep that finds tenants without a message."""
+"""Remember pictures: a worker embeds a tenant's waiting images, slice by slice."""
 
 import logging
 import threading
@@ -24,31 +24,31 @@ from visual_memory.services.memory.store_embeddings import NotRemembered
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 ALONE_SECONDS = 0.5
-"""So long an image that was begun before waits for another such one; then its tenant takes a further turn."""
+"""Longest wait for another retried image, in seconds; then the tenant is enqueued again."""
 SLICE_SECONDS = 2.0
-"""A slice that has taken so long to decode ends, so that other tenants get their turns and no lease ends meanwhile."""
+"""Time limit for decoding a slice, so that other tenants are served and no lease ends meanwhile."""
 
-Further = Callable[[Sequence[StoredImage], Sequence[PIL.Image.Image]], Mapping[str, Vectors]]
-"""Makes the vectors of images by other encoders; see `services.intake.embed_with_other_encoders`."""
+EmbedWithOthers = Callable[[Sequence[StoredImage], Sequence[PIL.Image.Image]], Mapping[str, Vectors]]
+"""Embeds images with other encoders; see `services.intake.embed_with_other_encoders`."""
 
 log = logging.getLogger(__name__)
 
 
-def nothing_further(_images: Sequence[StoredImage], _decoded: Sequence[PIL.Image.Image]) -> Mapping[str, Vectors]:
-    """What other encoders make of images where there are none."""
+def no_other_encoders(_images: Sequence[StoredImage], _decoded: Sequence[PIL.Image.Image]) -> Mapping[str, Vectors]:
+    """The `EmbedWithOthers` without encoders."""
     return {}
 
 
 @dataclass
 class _Slice:
-    """Images that were begun together, and what becomes of them.
+    """Images that were begun together, and their outcomes.
 
     Attributes:
-        behind: those that were not come to.
-        decoded: those that were, with their pictures.
-        failed: those that failed the decoder; they stay begun, so that it counts.
-        rejected: those to give up, with reasons.
-        postponed: those whose pictures cannot be had at the moment.
+        behind: images that were not reached.
+        decoded: decoded images, with their pictures.
+        failed: images on which the decoder crashed; they stay begun, so that the attempt counts.
+        rejected: images to reject, with reasons.
+        postponed: images whose pictures cannot be read at the moment.
     """
 
     behind: Sequence[StoredImage]
@@ -60,17 +60,17 @@ class _Slice:
 
 @dataclass(frozen=True)
 class RememberPictures:
-    """The use case, with the parts that it needs.
+    """The use case.
 
     Attributes:
-        enqueue: tells the workers that a tenant has work; may fail quietly.
-        slice_size: how many images are worked on at once.
-        lease: how long an image that was begun is left to the worker that began it.
+        enqueue: tells the workers that a tenant has pictures to remember; a failure is not reported.
+        slice_size: how many images are processed at once.
+        lease: how long an image that was begun is left to its worker.
         max_attempts: how often an image is begun before it is rejected.
-        check_labels: compares labels with the vote of the neighbours.
-        further: makes the vectors of other encoders.
-        slice_seconds: how long a slice may be decoded before it ends where it is.
-        alone: held while an image is worked on that was begun before.
+        check_labels: checks the labels of new images against their neighbours.
+        embed_with_others: embeds images with other encoders.
+        slice_seconds: time limit for decoding a slice.
+        alone: held while an image is processed that was begun before.
     """
 
     memory: Memory
@@ -82,21 +82,21 @@ class RememberPictures:
     lease: timedelta
     max_attempts: int
     check_labels: CheckLabels
-    further: Further = nothing_further
+    embed_with_others: EmbedWithOthers = no_other_encoders
     slice_seconds: float = SLICE_SECONDS
     alone: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
     def __call__(self, tenant: str) -> None:
-        """Give a slice of a tenant's oldest waiting images their vectors; with more of them, it is enqueued again.
+        """Remember a slice of a tenant's oldest waiting images; if there are more, the tenant is enqueued again.
 
-        That comes before the pictures are decoded, so that other workers go on with this tenant meanwhile, and after
-        all other tenants in the queue, so that each gets its turn.
+        It is enqueued before the pictures are decoded, so that other workers can continue with this tenant meanwhile,
+        and behind all other tenants in the queue, so that all are served.
 
-        An image that was begun before and did not end is a slice of its own, and the only such one in this process, for
-        another death may follow: it is to count against no other that may have been begun beside the one that killed.
+        An image that was begun before may have crashed its worker. It is processed as a separate slice, one at a time
+        in each process, so that another crash does not count against other images.
 
         Raises:
-            Unavailable: a part does not answer; the images go on waiting, and the sweep enqueues the tenant.
+            Unavailable: a component does not answer; the images keep waiting, and the sweep enqueues the tenant.
         """
         waiting = self.memory.leases.oldest_waiting(tenant, self.slice_size + 1, self.lease)
         due = waiting[: self.slice_size]
@@ -120,7 +120,7 @@ class RememberPictures:
             self.alone.release()
 
     def _remember(self, tenant: str, images: Sequence[StoredImage], *, more: bool) -> None:
-        """Begin images, and end those that were begun."""
+        """Begin images, and remember or reject those that were begun."""
         begun = self.memory.leases.begin(images)
         if more:
             self.enqueue(tenant)
@@ -130,9 +130,9 @@ class RememberPictures:
         try:
             self._decode_all(begun, result)
             embedded = list(embed(self.encoder, result.decoded, result.rejected))
-            further = self._further(result, embedded)
+            others = self._embed_with_others(result, embedded)
             result.decoded.clear()
-            remembered = self._finish(result, embedded, further)
+            remembered = self._finish(result, embedded, others)
         except Unavailable:
             self.memory.leases.release([image for image in begun if image not in result.failed])
             raise
@@ -141,10 +141,10 @@ class RememberPictures:
             self.enqueue(tenant)
 
     def _decode_all(self, begun: Sequence[StoredImage], result: _Slice) -> None:
-        """Decode images, up to one that fails the decoder; or until time is up.
+        """Decode images until the decoder crashes on one, or the time limit is reached.
 
-        One that cannot be read holds up none of the others, unless the store of all pictures does not answer.
-        Where one took long its like may follow, and the lease of the others must not end meanwhile.
+        An unreadable picture does not delay the others, unless the whole picture store does not answer.
+        After one that took long similar ones may follow, and the leases of the others must not end meanwhile.
         """
         deadline = time.monotonic() + self.slice_seconds
         for place, image in enumerate(begun, 1):
@@ -167,7 +167,7 @@ class RememberPictures:
                 return
 
     def _decode(self, image: StoredImage, result: _Slice) -> None:
-        """Add the image with its picture to what is decoded, or with a reason to what is rejected."""
+        """Decode an image, or reject it with a reason."""
         if image.attempts > self.max_attempts:
             result.rejected.append((image, f"gave up after {self.max_attempts} attempts that did not end"))
             return
@@ -184,19 +184,19 @@ class RememberPictures:
         except VisualMemoryError as error:
             result.rejected.append((image, error.message))
 
-    def _further(
+    def _embed_with_others(
         self, result: _Slice, embedded: Sequence[tuple[StoredImage, NDArray[np.float32]]]
     ) -> Mapping[str, Vectors]:
-        """What other encoders make of the images that are about to be remembered."""
+        """Embed the images that are about to be remembered with other encoders."""
         decoded = {image.picture: picture for image, picture in result.decoded}
         images = [image for image, _ in embedded]
-        return self.further(images, [decoded[image.picture] for image in images]) if images else {}
+        return self.embed_with_others(images, [decoded[image.picture] for image in images]) if images else {}
 
     def _finish(
         self,
         result: _Slice,
         embedded: Sequence[tuple[StoredImage, NDArray[np.float32]]],
-        further: Mapping[str, Vectors],
+        from_others: Mapping[str, Vectors],
     ) -> int:
         """Write what became of the slice; how many images are remembered now."""
         images = [image for image, _ in embedded]
@@ -204,7 +204,7 @@ class RememberPictures:
         others = NotRemembered(result.rejected, result.behind, result.postponed)
         with prometheus_metrics.stage("remember"):
             remembered = self.memory.embeddings.store(
-                images, vectors, self.check_labels(images, vectors), others, further
+                images, vectors, self.check_labels(images, vectors), others, from_others
             )
             ended = [*images, *(image for image, _ in result.rejected)]
             self.pictures.drop_pixels(image.picture for image in ended)
@@ -225,19 +225,19 @@ def embed(
     rejected: list[tuple[StoredImage, str]],
     check: Callable[[], object] = lambda: None,
 ) -> Iterator[tuple[StoredImage, Vectors]]:
-    """Vectors for all at once; where that fails, one by one, so that only the guilty are rejected.
+    """Embed all images at once; if that fails, one by one, so that only faulty pictures are rejected.
 
     Args:
-        encoder: makes them.
+        encoder: the encoder.
         decoded: images of one tenant with their pictures.
-        rejected: gets those that the encoder fails on, with reasons.
-        check: called where it failed on one, before that is held against the picture.
+        rejected: collects images that the encoder fails on, with reasons.
+        check: called if the encoder failed on one picture, before it is rejected.
 
     Yields:
-        Each image that could be embedded with its vector, float32 [dimension].
+        Each embedded image with its vector, float32 [dimension].
 
     Raises:
-        Unavailable: the encoder is shutting down, which is none of the pictures' fault.
+        Unavailable: the encoder is shutting down; no picture is rejected.
     """
     if not decoded:
         return
@@ -257,5 +257,5 @@ def embed(
 
 
 def _names(images: Sequence[StoredImage]) -> dict[str, object]:
-    """How logs name images of one tenant."""
+    """The fields that name images of one tenant in logs."""
     return {"tenant": images[0].tenant, "points": [point_id(image.tenant, image.image_id) for image in images]}

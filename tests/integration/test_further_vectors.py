@@ -30,7 +30,7 @@ class Two:
     def remember(self, *, lease: timedelta = NEVER, seconds: float = 60, **exchanged: object) -> None:
         given = {"pictures": self.parts.pictures, "decoder": self.parts.decoder, "seconds": seconds, **exchanged}
         further = EmbedWithOtherEncoders(encoders=lambda: [self.second], **given)  # type: ignore[arg-type]
-        replace(self.parts.remember(lease=lease), further=further)(self.parts.tenant)
+        replace(self.parts.remember(lease=lease), embed_with_others=further)(self.parts.tenant)
 
     def vectors(self) -> dict[str, Vectors]:
         pages = self.memory.images.pages_with_vectors(self.parts.tenant, [], 10, [State.REMEMBERED])
@@ -57,7 +57,7 @@ def test_new_pictures_get_the_vectors_of_both(two: Two) -> None:
     writes: list[str] = []
     memory = Hooked(two.parts.memory, before=writes.append)
     further = EmbedWithOtherEncoders(lambda: [two.second], two.parts.pictures, two.parts.decoder)
-    replace(two.parts.remember(memory=memory), further=further)(two.parts.tenant)
+    replace(two.parts.remember(memory=memory), embed_with_others=further)(two.parts.tenant)
     assert writes.count("store") == 1, "in the same write"
     decoder = two.parts.decoder.with_crop(two.second.crop)
     expected = Pixels().encode([decoder.decode_one(two.parts.tenant, each) for each in pictures])

@@ -78,9 +78,9 @@ def test_what_is_no_file_is_not_waited_for(authority: trustme.CA, folder: Path) 
     os.mkfifo(folder / "pipe")
     read = reading(authority, f"file://{folder}", "file:///dev/")
     for url in (f"file://{folder}/pipe", f"file://{folder}/cat", "file:///dev/zero"):
-        assert refusal(read, url).message == "dataref: what lies there is no file"
+        assert refusal(read, url).message == "dataref: it is no file"
     for url in (f"file://{folder}/dog/1.jpg", f"file://{folder}/cat/2.jpg"):
-        assert refusal(read, url).message == "dataref: nothing lies there"
+        assert refusal(read, url).message == "dataref: it does not exist"
 
 
 def test_a_large_file_is_not_read_to_its_end(authority: trustme.CA, folder: Path) -> None:
@@ -106,7 +106,7 @@ def store() -> Iterator[MemoryFileSystem]:
 def test_objects_of_a_store_are_read(authority: trustme.CA, store: MemoryFileSystem) -> None:
     read = reading(authority, "memory://bucket/shop")
     assert read("shop", ["memory://bucket/shop/cat/1.jpg"]) == [b"a cat"]
-    assert refusal(read, "memory://bucket/shop/cat/2.jpg").message == "dataref: nothing lies there"
+    assert refusal(read, "memory://bucket/shop/cat/2.jpg").message == "dataref: it does not exist"
     assert isinstance(refusal(read, "memory://bucket/shop/b"), TooLarge)
     assert isinstance(refusal(read, "memory://bucket/secret"), InvalidRequest)
     assert isinstance(read("zoo", ["memory://bucket/shop/cat/1.jpg"])[0], InvalidRequest)

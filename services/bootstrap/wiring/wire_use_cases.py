@@ -31,7 +31,7 @@ from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs,
 from visual_memory.services.intake.accept_pictures import AcceptPictures
 from visual_memory.services.intake.amend_image import AmendImage
 from visual_memory.services.intake.put_images import PutImages
-from visual_memory.services.intake.remember_pictures import Further, RememberPictures, nothing_further
+from visual_memory.services.intake.remember_pictures import EmbedWithOthers, RememberPictures, no_other_encoders
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
@@ -69,13 +69,13 @@ def wire_remember(
     encoder: SharedEncoder,
     decoder: Decoder,
     enqueue: Callable[[str], object],
-    further: Further = nothing_further,
+    embed_with_others: EmbedWithOthers = no_other_encoders,
 ) -> RememberPictures:
-    """Remembering what waits; `further` makes the vectors of other encoders."""
+    """Wire remembering pictures; `embed_with_others` embeds them with other encoders."""
     size, attempts = slice_size(encoder), settings.worker.max_attempts
     check_labels, lease = check_labels_of(settings, memory), lease_of(settings)
     return RememberPictures(
-        memory, stores.pictures, encoder, decoder, enqueue, size, lease, attempts, check_labels, further
+        memory, stores.pictures, encoder, decoder, enqueue, size, lease, attempts, check_labels, embed_with_others
     )
 
 

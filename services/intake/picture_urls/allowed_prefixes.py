@@ -1,4 +1,4 @@
-"""Which URLs a tenant may name: those below the folders that the operator lists, and no way out of them."""
+"""Check which URLs a tenant may name: only those below the folders that the operator lists."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,20 +17,20 @@ STORES = frozenset(
         *("hdfs", "webhdfs", "sftp", "ssh", "smb", "ftp"),
     }
 )
-"""Schemes under which one URL is one object. Others lead on to what is named within the URL."""
+"""Schemes of stores in which one URL is one object; others chain to another URL within it."""
 EVERYONE = "*"
 MOST_DECODED = 4
-"""More often nobody encodes a URL who means well."""
+"""How many times a URL may be percent-encoded; more is refused."""
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
 
 
 @dataclass(frozen=True)
 class AllowedPrefix:
-    """A folder below which URLs may be named.
+    """A folder below which URLs are allowed.
 
     Attributes:
         scheme: of its URL.
-        url: ends with a slash.
+        url: its URL, which ends with a slash.
     """
 
     scheme: str
@@ -38,10 +38,10 @@ class AllowedPrefix:
 
     @classmethod
     def of(cls, text: str) -> "AllowedPrefix":
-        """The folder that an operator names; with or without a slash at its end.
+        """Parse the URL of a folder, with or without a slash at its end.
 
         Raises:
-            InvalidRequest: it is no such URL.
+            InvalidRequest: it is not the URL of a folder.
         """
         found = _SCHEME.match(text)
         if found is None or found[1] not in STORES:
@@ -57,40 +57,40 @@ class AllowedPrefix:
         return cls(found[1], url)
 
     def rest(self, url: str) -> str | None:
-        """What follows the folder in a URL; None where the URL is not below it."""
+        """The part of a URL after the folder; None if the URL is not below it."""
         return url.removeprefix(self.url) if url.startswith(self.url) else None
 
 
 class AllowedPrefixes:
-    """What each tenant may name.
+    """The folders of all tenants.
 
     Args:
-        allowed: folders by tenant; those of ``*`` are of every tenant that is not named.
+        allowed: URLs of folders by tenant; those of ``*`` are for every tenant that is not listed.
 
     Raises:
-        InvalidRequest: one is no folder's URL.
+        InvalidRequest: one is not the URL of a folder.
     """
 
     def __init__(self, allowed: Mapping[str, Sequence[str]]) -> None:
         self._of = {tenant: [AllowedPrefix.of(each) for each in urls] for tenant, urls in allowed.items()}
 
     def schemes(self) -> set[str]:
-        """The schemes of all that is allowed."""
+        """The schemes of all folders."""
         return {prefix.scheme for of_one in self._of.values() for prefix in of_one}
 
     def hosts(self) -> frozenset[str]:
-        """The hosts of all that is allowed by https, with ``:port`` where it is named."""
+        """The hosts of all https folders, with ``:port`` if it is given."""
         prefixes = (prefix for of_one in self._of.values() for prefix in of_one if prefix.scheme == HTTPS)
         return frozenset(prefix.url.split("/")[2] for prefix in prefixes)
 
     def find(self, tenant: str, url: str) -> tuple[AllowedPrefix, str]:
-        """The folder that a URL is below, and what follows it, as the store knows it: decoded, but for https.
+        """The folder that contains a URL, and the rest of the URL as the store expects it: decoded, except for https.
 
         Raises:
-            InvalidRequest: this tenant may not name it.
+            InvalidRequest: this tenant may not name the URL.
         """
         for prefix in self._of.get(tenant, self._of.get(EVERYONE, ())):
-            is_decoded = prefix.scheme != HTTPS  # of others, stores and files know names as they are
+            is_decoded = prefix.scheme != HTTPS  # other stores, and files, use unencoded names
             rest = prefix.rest(unquote(url) if is_decoded else url)
             if rest is None:
                 continue
@@ -99,13 +99,13 @@ class AllowedPrefixes:
                 raise InvalidRequest("dataref: a URL names an object below its folder, without empty parts, .. and ::")
             return prefix, rest
         raise InvalidRequest(
-            "dataref: this URL begins with none of those that pictures are taken from for this tenant"
-            " (intake.references): send the picture itself"
+            "dataref: this URL is not below a folder that this tenant may name (intake.references): send the picture"
+            " itself"
         )
 
 
 def _leads_elsewhere(path: str) -> bool:
-    """Whether a path could be read as one that leaves its folder, by whoever decodes it once or several times."""
+    """Whether a path may leave its folder, as it is or after percent-decoding it once or several times."""
     for _ in range(MOST_DECODED):
         if "\\" in path or "::" in path or unseen_character(path) is not None:
             return True

@@ -1,7 +1,7 @@
-"""Fetch: pictures by URL from the hosts that the operator named, and from nowhere else.
+"""Fetch pictures by URL, only from the hosts that the operator lists.
 
-Whoever may send a URL could else have this service ask what only it can reach. So only https is spoken, to hosts on the
-list; each address that a name has must be a public one, and the connection goes to the very address that was looked at.
+Otherwise a sender could make this service request addresses that only it can reach (SSRF). So only https is used, to
+listed hosts; every address of a host must be public, and the connection goes to the address that was checked.
 """
 
 import logging
@@ -23,7 +23,7 @@ from visual_memory.services.intake.picture_urls.dns_resolver import DnsResolver,
 SECONDS = 10.0
 HTTPS = 443
 NOT_NOW = {408, 425, 429}
-"""Answers that ask for another try."""
+"""HTTP statuses after which another try may succeed."""
 UNICAST = IPv6Network("2000::/3")
 NAT64 = IPv6Network("64:ff9b::/96")
 HEADERS: Mapping[bytes | str, bytes | str] = {
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def is_public(address: str) -> bool:
-    """Whether anyone may reach this address: not one of this machine, of a local network, or of many machines."""
+    """Whether an address is public: not of this machine or a local network, and not multicast."""
     return _is_public(ip_address(address))
 
 
@@ -49,15 +49,17 @@ def _is_public(ip: IPv4Address | IPv6Address) -> bool:
 
 @dataclass(frozen=True)
 class FetchUrls:
-    """The use case, with the parts that it needs.
+    """The use case.
 
     Attributes:
-        hosts: names in lower case, each with ``:port`` where that is not 443; empty: nothing is fetched.
-        max_bytes: largest picture.
-        max_total: most bytes of all pictures of a call.
-        seconds: how long a call may take in all.
+        hosts: names in lower case, each with ``:port`` if that is not 443; empty: nothing is fetched.
+        max_bytes: size of the largest picture.
+        max_total: largest total size of the pictures of a call.
+        seconds: time limit of a call.
         trust: makes the TLS context.
-        names, may_reach, network: looked up, asked and used for each connection.
+        names: resolves host names.
+        may_reach: checks an address before connecting to it.
+        network: makes the connections.
     """
 
     hosts: frozenset[str]
@@ -70,23 +72,23 @@ class FetchUrls:
     network: httpcore.NetworkBackend = httpcore.SyncBackend()  # noqa: RUF009 - it holds no state
 
     def __call__(self, tenant: str, urls: Sequence[str]) -> list[bytes]:
-        """The bytes behind these URLs of a tenant; an error names the first bad one by its place, counted from 1.
+        """Fetch the URLs of a tenant; an error names the first bad one by its number, counted from 1.
 
         Raises:
-            InvalidRequest: a URL is none, or not of a host on the list; nothing was asked of anyone.
-            FetchFailed: a host does not give the picture.
-            TooLarge: it gives too many bytes.
+            InvalidRequest: a URL is not valid, or its host is not listed; nothing was requested.
+            FetchFailed: a host does not return the picture.
+            TooLarge: it returns too many bytes.
         """
         targets, fetched = [], list[bytes]()
-        for place, url in enumerate(urls, 1):
-            with _named(place, len(urls)):
+        for index, url in enumerate(urls, 1):
+            with _numbered(index, len(urls)):
                 targets.append(self._target(url))
         if not targets:
             return []
         deadline = time.monotonic() + self.seconds
         with httpcore.ConnectionPool(self.trust(), network_backend=_Pinned(self, tenant, deadline)) as pool:
-            for place, target in enumerate(targets, 1):
-                with _named(place, len(urls)):
+            for index, target in enumerate(targets, 1):
+                with _numbered(index, len(urls)):
                     fetched.append(self._get(pool, target, self.max_total - sum(map(len, fetched))))
         return fetched
 
@@ -106,11 +108,11 @@ class FetchUrls:
             )
         return httpcore.URL(scheme="https", host=host, port=port, target=url.raw_path)
 
-    def _get(self, pool: httpcore.ConnectionPool, url: httpcore.URL, room: int) -> bytes:
+    def _get(self, pool: httpcore.ConnectionPool, url: httpcore.URL, left_total: int) -> bytes:
         try:
             with pool.stream("GET", url, headers=HEADERS) as response:
                 _check(response)
-                return _limited(response.iter_stream(), self.max_bytes, room)
+                return _limited(response.iter_stream(), self.max_bytes, left_total)
         except (httpcore.TimeoutException, TimeoutError):
             raise FetchUnanswered(
                 f"the host takes more than {self.seconds:g} s: fetch fewer at once, or send it"
@@ -121,11 +123,11 @@ class FetchUrls:
 
 
 @contextmanager
-def _named(place: int, number: int) -> Iterator[None]:
+def _numbered(index: int, number: int) -> Iterator[None]:
     try:
         yield
     except VisualMemoryError as error:
-        where = f"URL {place} of {number}: " if number > 1 else ""
+        where = f"URL {index} of {number}: " if number > 1 else ""
         raise type(error)(f"{where}{error.message}") from error
 
 
@@ -140,19 +142,19 @@ def _check(response: httpcore.Response) -> None:
         raise FetchFailed("the host compresses its answer though it was asked not to")
 
 
-def _limited(chunks: Iterable[bytes], most: int, room: int) -> bytes:
+def _limited(chunks: Iterable[bytes], most: int, left_total: int) -> bytes:
     arrived = bytearray()
     for chunk in chunks:
         arrived += chunk
         if len(arrived) > most:
-            raise TooLarge(f"the host sends more than {most:,} bytes, the most that is taken")
-        if len(arrived) > room:
+            raise TooLarge(f"the host sends more than {most:,} bytes, the largest accepted size")
+        if len(arrived) > left_total:
             raise TooLarge("the pictures of this request are too many bytes: fetch fewer at once")
     return bytes(arrived)
 
 
 class _Pinned(httpcore.NetworkBackend):
-    """Connects to the addresses that were looked at, within what is left of the time."""
+    """Connects only to addresses that were checked, before the deadline."""
 
     def __init__(self, fetch: FetchUrls, tenant: str, deadline: float) -> None:
         self._fetch = fetch
@@ -167,7 +169,7 @@ class _Pinned(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """As httpcore asks."""
+        """See `httpcore`."""
         failed: Exception = FetchFailed("the host has no address")
         for address in self._addresses(host, port):
             try:
@@ -193,22 +195,22 @@ class _Pinned(httpcore.NetworkBackend):
 
 
 class _Timed(httpcore.NetworkStream):
-    """A stream whose every step ends at the same moment, however often the other side does a little."""
+    """A stream whose operations share one deadline, so that a slow host cannot extend it."""
 
     def __init__(self, inner: httpcore.NetworkStream, deadline: float) -> None:
         self._inner = inner
         self._deadline = deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
-        """As httpcore asks."""
+        """See `httpcore`."""
         return self._inner.read(max_bytes, left(self._deadline))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
-        """As httpcore asks."""
+        """See `httpcore`."""
         self._inner.write(buffer, left(self._deadline))
 
     def close(self) -> None:
-        """As httpcore asks."""
+        """See `httpcore`."""
         self._inner.close()
 
     def start_tls(
@@ -217,9 +219,9 @@ class _Timed(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
-        """As httpcore asks."""
+        """See `httpcore`."""
         return _Timed(self._inner.start_tls(ssl_context, server_hostname, left(self._deadline)), self._deadline)
 
     def get_extra_info(self, info: str) -> Any:
-        """As httpcore asks."""
+        """See `httpcore`."""
         return self._inner.get_extra_info(info)

@@ -1,4 +1,4 @@
-"""Files below a folder of this machine: no link is followed, so that none leads out of it."""
+"""Read files below a local folder without following links, so that none leads out of it."""
 
 import os
 import stat
@@ -9,22 +9,22 @@ from visual_memory.schemas.errors import FetchFailed
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-"""To open a pipe would else wait for whoever writes to it."""
+"""Without O_NONBLOCK, opening a pipe would wait for its writer."""
 
 
 def read_beneath(folder: Path, path: str, most: int) -> bytes:
-    """The first bytes of a file below a folder.
+    """Read the first bytes of a file below a folder.
 
-    It is walked to from folder to folder, so that nobody who puts a link in its way meanwhile changes where it leads.
+    Each folder of the path is opened relative to its parent, so that a link created meanwhile cannot redirect it.
 
     Args:
-        folder: may be a link itself, for the operator named it.
-        path: from there.
-        most: so many bytes are read at most.
+        folder: may be a link itself, because the operator names it.
+        path: relative to the folder.
+        most: the largest number of bytes to read.
 
     Raises:
-        FetchFailed: it is no file, or a link.
-        OSError: it cannot be read.
+        FetchFailed: it is no regular file.
+        OSError: it cannot be read, or a part of the path is a link.
     """
     *parents, name = path.split("/")
     with ExitStack() as opened:
@@ -33,7 +33,7 @@ def read_beneath(folder: Path, path: str, most: int) -> bytes:
             at = _open(opened, parent, _FOLDER | os.O_NOFOLLOW, at)
         file = _open(opened, name, _FILE, at)
         if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise FetchFailed("what lies there is no file")
+            raise FetchFailed("it is no file")
         with os.fdopen(os.dup(file), "rb") as reader:
             return reader.read(most)
 

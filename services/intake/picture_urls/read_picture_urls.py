@@ -1,4 +1,4 @@
-"""Reads pictures that events name by URL, side by side, each within its bytes and its time."""
+"""Read the pictures that events name by URL: concurrently, within limits of size and time."""
 
 import errno
 import threading
@@ -21,7 +21,7 @@ from visual_memory.services.intake.picture_urls.local_files import read_beneath
 SECONDS = 30.0
 READS = 16
 READS_OF_ONE = 8
-"""Pictures of one tenant that are read at once: a store that hangs may do so for longer than anybody waits for it."""
+"""Concurrent reads of one tenant; a store that hangs occupies its slot for longer than the caller waits."""
 LINKS = (errno.ELOOP, errno.ENOTDIR)
 
 Read = Callable[[], bytes]
@@ -33,12 +33,12 @@ class ReadPictureUrls:
 
     Args:
         allowed: the URLs that each tenant may name.
-        fetch: gets what is named by https: from public addresses alone, without redirects.
-        max_bytes: of the largest picture.
-        seconds: how long a call may take.
+        fetch: fetches https URLs: only from public addresses, without redirects.
+        max_bytes: the size of the largest picture.
+        seconds: time limit of a call.
 
     Raises:
-        InvalidRequest: a library for a store is missing.
+        InvalidRequest: the library of a store is not installed.
     """
 
     def __init__(self, allowed: AllowedPrefixes, fetch: FetchUrls, max_bytes: int, seconds: float = SECONDS) -> None:
@@ -48,13 +48,13 @@ class ReadPictureUrls:
         self._fetch = fetch
         self._max_bytes = max_bytes
         self._seconds = seconds
-        self._turns = FairQueue([None] * READS, READS_OF_ONE)
+        self._slots = FairQueue([None] * READS, READS_OF_ONE)
 
     def __call__(self, tenant: str, urls: Sequence[str]) -> list[Outcome]:
-        """What is behind each URL: its bytes, or why there are none.
+        """Read URLs; returns the bytes or the error of each.
 
-        That is `InvalidRequest` where the tenant may not name it, `FetchFailed` where it is not to be had, `TooLarge`,
-        or `FetchUnanswered` where another try may be answered.
+        The error is `InvalidRequest` if the tenant may not name the URL, `FetchFailed` if it cannot be read,
+        `TooLarge`, or `FetchUnanswered` if another try may succeed.
         """
         deadline = time.monotonic() + self._seconds
         begun = [self._begin(tenant, url) for url in urls]
@@ -62,38 +62,38 @@ class ReadPictureUrls:
 
     def _begin(self, tenant: str, url: str) -> "tuple[Future[None], Future[bytes]]":
         found: Future[bytes] = Future()
-        turn: Future[None] = Future()
+        slot: Future[None] = Future()
         try:
             read = self._reader(tenant, url)
         except VisualMemoryError as error:
             found.set_exception(error)
-            return turn, found
-        turn = self._turns.request(tenant)
+            return slot, found
+        slot = self._slots.request(tenant)
 
         def run() -> None:
             try:
                 found.set_result(self._limited(read))
-            except BaseException as error:  # noqa: BLE001 - it is the caller's
+            except BaseException as error:  # noqa: BLE001 - raised to the caller
                 found.set_exception(error)
             finally:
-                self._turns.release(tenant, turn)
+                self._slots.release(tenant, slot)
 
         def start(_: object) -> None:
-            if not turn.cancelled():
+            if not slot.cancelled():
                 threading.Thread(target=run, name="reference", daemon=True).start()
 
-        turn.add_done_callback(start)
-        return turn, found
+        slot.add_done_callback(start)
+        return slot, found
 
     def _outcome(self, begun: "tuple[Future[None], Future[bytes]]", deadline: float) -> Outcome:
-        turn, found = begun
+        slot, found = begun
         try:
             return found.result(max(0.0, deadline - time.monotonic()))
         except VisualMemoryError as error:
             return error
         except TimeoutError:
-            turn.cancel()  # one that has begun goes on by itself, and has its turn until it ends
-            return FetchUnanswered(f"dataref: what it names was not there within {self._seconds:g} s")
+            slot.cancel()  # a read that has begun continues, and holds its slot until it ends
+            return FetchUnanswered(f"dataref: the picture was not read within {self._seconds:g} s")
 
     def _reader(self, tenant: str, url: str) -> Read:
         prefix, rest = self._allowed.find(tenant, url)
@@ -104,7 +104,7 @@ class ReadPictureUrls:
         return partial(self._from_store, prefix, rest)
 
     def _from_store(self, prefix: AllowedPrefix, rest: str) -> bytes:
-        """Of the URL the store's own part is the operator's, so that no options or users come with a producer's."""
+        """Open the store by the operator's URL, so that a producer's URL cannot set options or users."""
         files, root = fsspec.url_to_fs(prefix.url, use_listings_cache=False)
         path = f"{str(root).rstrip('/')}/{rest}"
         return bytes(files.cat_file(path, start=0, end=self._max_bytes + 1))
@@ -113,7 +113,7 @@ class ReadPictureUrls:
         with _translated():
             data = read()
         if len(data) > self._max_bytes:
-            raise TooLarge(f"dataref: what it names has more than {self._max_bytes:,} bytes, the most that is taken")
+            raise TooLarge(f"dataref: the picture has more than {self._max_bytes:,} bytes, the largest accepted size")
         return data
 
 
@@ -126,7 +126,7 @@ def _check_library(scheme: str) -> None:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn what files and stores raise into the errors of pictures that cannot be had."""
+    """Translate errors of files and stores."""
     try:
         yield
     except VisualMemoryError as error:
@@ -134,12 +134,12 @@ def _translated() -> Iterator[None]:
     except TimeoutError:
         raise
     except FileNotFoundError:
-        raise FetchFailed("dataref: nothing lies there") from None
+        raise FetchFailed("dataref: it does not exist") from None
     except PermissionError:
-        raise FetchFailed("dataref: this service may not read what lies there") from None
+        raise FetchFailed("dataref: this service may not read it") from None
     except Exception as error:  # object stores raise their own classes
         if isinstance(error, IsADirectoryError):
-            raise FetchFailed("dataref: what lies there is no file") from None
+            raise FetchFailed("dataref: it is no file") from None
         if isinstance(error, OSError) and error.errno in LINKS:
-            raise FetchFailed("dataref: a link lies there or on the way, and none is followed") from None
+            raise FetchFailed("dataref: it is a link or below one, and links are not followed") from None
         raise FetchUnanswered(f"dataref: the store does not answer: {kind(error)}") from error
