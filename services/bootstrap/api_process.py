@@ -204,7 +204,7 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
                 ),
                 report_judgement=ReportJudgement(memory, stores.judgements, stores.jobs),
                 list_suspects=ListSuspects(memory, stores.judgements),
-                curate=CurateImages(patient, stores.judgements, stores.undo_votes),
+                curate=CurateImages(patient, stores.judgements, stores.undo_after_removal),
                 dead_letters=dead_letters,
                 intake_metrics=intake_metrics,
             )

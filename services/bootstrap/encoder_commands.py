@@ -22,7 +22,7 @@ from visual_memory.services.bootstrap.wiring.wire_memory import (
 from visual_memory.services.bootstrap.wiring.wire_records import wire_records
 from visual_memory.services.bootstrap.wiring.wire_removal import (
     check_restored,
-    wire_compact,
+    wire_erase_removed_data,
     wire_stores,
 )
 from visual_memory.services.classification.classify import Classify
@@ -79,7 +79,7 @@ def encoder_commands(settings: Settings) -> Iterator[EncoderCommands]:
         memory = Memory(engine, name, dimension, settings.metadata)
         stores = wire_stores(settings, database, memory, load_secret(settings), name)
         check_restored(stores)
-        compact = wire_compact(settings, memory, stores)
+        compact = wire_erase_removed_data(settings, memory, stores)
         filling = partial(missing_vectors_of, engine)
         yield EncoderCommands(
             settings=settings,

@@ -18,7 +18,7 @@ from visual_memory.services.bootstrap.wiring.wire_memory import (
     wire_engine,
 )
 from visual_memory.services.bootstrap.wiring.wire_records import wire_records
-from visual_memory.services.bootstrap.wiring.wire_removal import check_restored, wire_compact, wire_stores
+from visual_memory.services.bootstrap.wiring.wire_removal import check_restored, wire_erase_removed_data, wire_stores
 from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue
 from visual_memory.services.bootstrap.wiring.wire_use_cases import Unloaded, wire_classify_by, wire_run_jobs
 from visual_memory.services.classification.classify import Classify
@@ -67,7 +67,7 @@ def job_process(settings: Settings) -> Iterator[ActiveUseCases[JobProcess]]:
             unloaded = Unloaded(encoder.name, encoder.dimension)
             classify = Classify(memory, unloaded, decoder, 1, settings.curate.prune, stores.judgements.used)
             explain = Explain.of(classify, stores.decisions, classify_by)
-            compact = wire_compact(settings, memory, stores)
+            compact = wire_erase_removed_data(settings, memory, stores)
             return JobProcess(
                 job_queue=job_queue,
                 run_jobs=wire_run_jobs(settings, memory, stores, decoder, explain, job_queue.enqueue),

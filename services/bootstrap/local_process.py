@@ -21,7 +21,7 @@ from visual_memory.services.bootstrap.wiring.wire_memory import (
 from visual_memory.services.bootstrap.wiring.wire_records import wire_records
 from visual_memory.services.bootstrap.wiring.wire_removal import (
     check_restored,
-    wire_compact,
+    wire_erase_removed_data,
     wire_removal_steps,
     wire_stores,
 )
@@ -133,7 +133,7 @@ def local_process(settings: Settings) -> Iterator[LocalProcess]:
             decisions=stores.decisions,
             removals=stores.removals,
             removal_steps=wire_removal_steps(memory, stores, lease_of(settings)),
-            erase=wire_compact(settings, memory, stores),
+            erase=wire_erase_removed_data(settings, memory, stores),
             schedule_judgements=ScheduleJudgements(
                 memory, stores.judgements, stores.jobs, _no_queue, settings.curate.max_images
             ),

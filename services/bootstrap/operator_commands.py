@@ -12,10 +12,10 @@ from visual_memory.services.bootstrap.wiring.wire_intake import private_intake
 from visual_memory.services.bootstrap.wiring.wire_memory import encoder_of, encoder_records_of, engine_of_commands
 from visual_memory.services.bootstrap.wiring.wire_records import wire_records
 from visual_memory.services.bootstrap.wiring.wire_removal import (
-    wire_compact,
+    wire_erase_removed_data,
     wire_removal_steps,
     wire_stores,
-    wire_verify,
+    wire_verify_removals,
 )
 from visual_memory.services.data_governance.delete_tenant_rows import TenantRows
 from visual_memory.services.data_governance.end_tenant import EndTenant
@@ -63,8 +63,8 @@ def operator_commands(settings: Settings, alone: bool = False) -> Iterator[Opera
         lease = timedelta(seconds=settings.worker.lease_seconds)
         yield OperatorCommands(
             engine=engine,
-            verify=wire_verify(memory, stores),
-            compact=wire_compact(settings, memory, stores),
+            verify=wire_verify_removals(memory, stores),
+            compact=wire_erase_removed_data(settings, memory, stores),
             backup=CreateBackup(engine, stores.pictures, database, stores.receipts.log.signer),
             export=ExportSubject(memory, stores.pictures, stores.decisions, stores.blocks, stores.intake),
             end_tenant=EndTenant(

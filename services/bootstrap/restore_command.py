@@ -19,7 +19,7 @@ from visual_memory.services.bootstrap.wiring.wire_import import stores_of_import
 from visual_memory.services.bootstrap.wiring.wire_memory import encoder_records_of, engine_of_commands
 from visual_memory.services.bootstrap.wiring.wire_receipts import signer_of
 from visual_memory.services.bootstrap.wiring.wire_records import wire_records
-from visual_memory.services.bootstrap.wiring.wire_removal import Stores, wire_stores, wire_verify
+from visual_memory.services.bootstrap.wiring.wire_removal import Stores, wire_stores, wire_verify_removals
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.json_import.import_json_records import import_json_records
 from visual_memory.services.infrastructure.records.json_import.json_files import JsonFiles
@@ -80,7 +80,7 @@ def restore_command(
         memory = Memory(engine, "", 0, settings.metadata)
         stores = wire_stores(settings, database, memory, secret, "")
         restore = wire_restore(settings, database, engine, stores, rehearsal)
-        yield RestoreCommand(source, restore, wire_verify(memory, stores), stores.audit)
+        yield RestoreCommand(source, restore, wire_verify_removals(memory, stores), stores.audit)
 
 
 def wire_restore(

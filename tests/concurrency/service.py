@@ -33,10 +33,10 @@ from visual_memory.services.access.signing_secret import Secret
 from visual_memory.services.bootstrap.wiring.wire_memory import memory_of
 from visual_memory.services.bootstrap.wiring.wire_removal import (
     Stores,
-    wire_compact,
+    wire_erase_removed_data,
     wire_removal_steps,
     wire_stores,
-    wire_verify,
+    wire_verify_removals,
 )
 from visual_memory.services.bootstrap.wiring.wire_use_cases import (
     lease_of,
@@ -316,7 +316,7 @@ class Service:
 
     def faults(self) -> list[str]:
         """What `verify-removals` finds."""
-        return wire_verify(self.memory, self.stores)().faults
+        return wire_verify_removals(self.memory, self.stores)().faults
 
     def expire(self) -> None:
         """Retention."""
@@ -324,12 +324,12 @@ class Service:
 
     def erase(self) -> None:
         """Compact, everywhere and now."""
-        compact = wire_compact(self.settings, self.memory, self.stores)
+        compact = wire_erase_removed_data(self.settings, self.memory, self.stores)
         replace(compact, keep=nullcontext, sleep=self.sleep)()
 
     def erase_if_due(self) -> None:
         """Compact where that is due: what a worker does every few minutes."""
-        compact = wire_compact(self.settings, self.memory, self.stores)
+        compact = wire_erase_removed_data(self.settings, self.memory, self.stores)
         replace(compact, keep=nullcontext, sleep=self.sleep).if_due()
 
     # --- workers ------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ def amend(parts: Parts, image_id: str, **changes: Any) -> None:
 
 def relabel(parts: Parts, image_ids: list[str], labels: list[str]) -> None:
     asked = {"action": "relabel", "filter": {"image_id": image_ids}, "labels": labels}
-    CurateImages(parts.memory, parts.judgements, parts.undo_votes())(
+    CurateImages(parts.memory, parts.judgements, parts.undo_after_removal())(
         parts.tenant, CurationRequest.model_validate(asked)
     )
 

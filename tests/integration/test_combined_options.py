@@ -38,7 +38,7 @@ def moment(parts: Parts) -> datetime:
 
 
 def curate(parts: Parts, **asked: Any) -> None:
-    CurateImages(parts.memory, parts.judgements, parts.undo_votes())(
+    CurateImages(parts.memory, parts.judgements, parts.undo_after_removal())(
         parts.tenant, CurationRequest.model_validate(asked)
     )
 

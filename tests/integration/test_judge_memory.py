@@ -154,7 +154,7 @@ def test_a_removal_takes_what_was_judged_and_then_replaced(parts: Parts) -> None
     assert judged_ids(parts) == sorted([replaced, other])
     parts.teach(picture("bars"), image_id=gone, labels=["owl"])
     judged(parts)
-    parts.undo_votes()(parts.tenant, CoveredImages.of(old))
+    parts.undo_after_removal()(parts.tenant, CoveredImages.of(old))
     assert judged_ids(parts) == sorted([gone, replaced, other]), "it came under the id after that was removed"
 
 

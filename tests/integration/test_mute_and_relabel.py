@@ -20,7 +20,7 @@ from visual_memory.services.vector_engines.engine_contract import Engine
 
 def curate(parts: Parts, action: str, memory: object = None, **asked: object) -> int:
     request = CurationRequest.model_validate({"action": action, **asked})
-    done = CurateImages(cast(Memory, memory or parts.memory), parts.judgements, parts.undo_votes())(
+    done = CurateImages(cast(Memory, memory or parts.memory), parts.judgements, parts.undo_after_removal())(
         parts.tenant, request
     )
     assert done.action is Action(action)

@@ -89,7 +89,7 @@ def move(parts: Parts, kind: str, ids: Sequence[str], number: int) -> None:
             parts.remove(request)
         case "prune":
             if parts.judgements.current(parts.tenant):
-                prune = CurateImages(parts.memory, parts.judgements, parts.undo_votes())
+                prune = CurateImages(parts.memory, parts.judgements, parts.undo_after_removal())
                 prune(parts.tenant, CurationRequest.model_validate({"action": "mute", "wrong_votes": 1 + number % 3}))
         case "restart":
             parts.vectors = VectorCache(2**20)

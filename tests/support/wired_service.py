@@ -42,10 +42,10 @@ from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts, rece
 from visual_memory.services.bootstrap.wiring.wire_records import records_of
 from visual_memory.services.bootstrap.wiring.wire_removal import (
     Stores,
-    wire_compact,
+    wire_erase_removed_data,
     wire_removal_steps,
     wire_stores,
-    wire_verify,
+    wire_verify_removals,
 )
 from visual_memory.services.bootstrap.wiring.wire_use_cases import (
     wire_accept,
@@ -265,7 +265,7 @@ class Parts:
         kept, held = cast(Database, database or self.database), cast(Memory, memory or self.memory)
         made = wire_stores(settings or self.settings, kept, held, Secret(KEY), self.encoder.name)
         check_labels, search = (
-            replace(made.undo_votes.check_labels, memory=self.memory),
+            replace(made.undo_after_removal.check_labels, memory=self.memory),
             SearchMissingNeighbours(self.memory),
         )
         return replace(
@@ -275,7 +275,7 @@ class Parts:
             receipts=self.receipts if database is None else made.receipts,
             judgements=self.judgements,
             decisions=decisions or made.decisions,
-            undo_votes=UndoAfterRemoval(self.memory, self.judgements, check_labels, search),
+            undo_after_removal=UndoAfterRemoval(self.memory, self.judgements, check_labels, search),
         )
 
     def accept(self, memory: object = None, pictures: object = None) -> AcceptPictures:
@@ -340,8 +340,8 @@ class Parts:
     def explain(self) -> Explain:
         return Explain.of(self.classify(), self.decisions(), unknown)
 
-    def undo_votes(self, gate: LabelCheck = LabelCheck.OFF) -> UndoAfterRemoval:
-        return self.stores(settings=self._with(gate)).undo_votes
+    def undo_after_removal(self, gate: LabelCheck = LabelCheck.OFF) -> UndoAfterRemoval:
+        return self.stores(settings=self._with(gate)).undo_after_removal
 
     def forget(
         self,
@@ -368,11 +368,11 @@ class Parts:
 
     def verify(self) -> VerifyRemovals:
         """The check of all removals."""
-        return wire_verify(self.memory, self.stores())
+        return wire_verify_removals(self.memory, self.stores())
 
     def compact(self, memory: object = None, size: int = 0, grace: timedelta = timedelta(0)) -> EraseRemovedData:
         """Erasure; by default of a large memory, which waits for a day."""
-        made = wire_compact(self.settings, cast(Memory, memory or self.memory), self.stores())
+        made = wire_erase_removed_data(self.settings, cast(Memory, memory or self.memory), self.stores())
         remove_orphans = replace(made.remove_orphans, memory=self.memory, grace=grace)
         return replace(
             made, remove_orphans=remove_orphans, size=lambda: size, every=timedelta(days=1), keep=nullcontext

@@ -82,7 +82,7 @@ class Stores:
     evaluations: Evaluations
     decisions: StoredDecisions
     explanation_jobs: ExplanationJobs
-    undo_votes: UndoAfterRemoval
+    undo_after_removal: UndoAfterRemoval
 
     @property
     def remove_from_decisions(self) -> RemoveFromDecisions:
@@ -93,7 +93,7 @@ class Stores:
     def removal_hooks(self) -> Sequence[RemovalHook]:
         """Delete what was derived from removed images."""
         return (
-            self.undo_votes,
+            self.undo_after_removal,
             self.evaluations.remove_covered,
             self.remove_from_decisions.remove_covered,
             self.explanation_jobs.remove_covered,
@@ -105,7 +105,7 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
     floor = settings.store.min_free_bytes
     blocks, jobs = Blocklist(database, secret.key("blocks")), Jobs(database)
     judgements = judgements_of(settings, database, encoder)
-    undo_votes = UndoAfterRemoval(
+    undo_after_removal = UndoAfterRemoval(
         memory, judgements, check_labels_of(settings, memory), SearchMissingNeighbours(memory)
     )
     evaluations = Evaluations(jobs, settings.url_of("evaluations"), floor)
@@ -129,7 +129,7 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
         evaluations=evaluations,
         decisions=decisions,
         explanation_jobs=explanation_jobs,
-        undo_votes=undo_votes,
+        undo_after_removal=undo_after_removal,
     )
 
 
@@ -199,7 +199,7 @@ def wire_removal_steps(memory: Memory, stores: Stores, lease: timedelta, *furthe
     )
 
 
-def wire_verify(memory: Memory, stores: Stores) -> VerifyRemovals:
+def wire_verify_removals(memory: Memory, stores: Stores) -> VerifyRemovals:
     """The check of all removals."""
     removals, receipts = stores.removals, stores.receipts
     return VerifyRemovals(
@@ -216,7 +216,7 @@ def wire_verify(memory: Memory, stores: Stores) -> VerifyRemovals:
     )
 
 
-def wire_tidy(memory: Memory, stores: Stores) -> RemoveOrphanFiles:
+def wire_remove_orphan_files(memory: Memory, stores: Stores) -> RemoveOrphanFiles:
     """The removal of what crashes left."""
     others: list[Callable[[datetime, datetime | None], int]] = [
         stores.judgements.delete_orphans,
@@ -225,7 +225,7 @@ def wire_tidy(memory: Memory, stores: Stores) -> RemoveOrphanFiles:
     return RemoveOrphanFiles(memory, stores.pictures, stores.schedule, GRACE, others=others)
 
 
-def wire_compact(settings: Settings, memory: Memory, stores: Stores) -> EraseRemovedData:
+def wire_erase_removed_data(settings: Settings, memory: Memory, stores: Stores) -> EraseRemovedData:
     """Erasure."""
     removals, receipts = stores.removals, stores.receipts
     return EraseRemovedData(
@@ -233,7 +233,7 @@ def wire_compact(settings: Settings, memory: Memory, stores: Stores) -> EraseRem
         removals=removals,
         erasures=ErasureRecords(removals),
         receipt_log=receipts.log,
-        remove_orphans=wire_tidy(memory, stores),
+        remove_orphans=wire_remove_orphan_files(memory, stores),
         claim=lambda engine, records, intake: erasure_claim(engine, settings.pictures.url, records, intake),
         erase_intake=stores.intake.erase_removed,
         write_to_mirror=receipts.mirroring.write_up_to,
