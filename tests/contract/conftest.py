@@ -1,7 +1,8 @@
-"""The engines that the contract is tested on; all tests of an engine share one collection, each with its own tenant."""
+"""The engines of the contract; the tests of a module share a collection of each engine, and each has a tenant."""
 
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,29 +19,31 @@ from visual_memory.services.vector_engines.qdrant_server import QdrantEngine
 ENGINES = ["edge", "remote", "local", *SERVER_ENGINES]
 
 
-@pytest.fixture(scope="session", params=ENGINES)
+@pytest.fixture(scope="session")
+def owner() -> Iterator[RemoteEngine]:
+    """An engine in an owner process, which takes a while to start."""
+    with quick_folder() as folder, Owner(folder) as owner, closing(RemoteEngine(owner.ready().socket, 30)) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module", params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """One collection of every kind of engine in turn, without a shape yet."""
+    """A collection of every kind of engine in turn; local mode reads all of it for each call, so it stays small."""
     match request.param:
         case "edge":
-            with quick_folder() as folder:
-                yield from _closing(EdgeEngine(folder))
+            with quick_folder() as folder, closing(EdgeEngine(folder)) as edge:
+                yield edge
         case "remote":
-            with quick_folder() as folder, Owner(folder) as owner:
-                yield from _closing(RemoteEngine(owner.ready().socket, timeout=30))
+            yield request.getfixturevalue("owner")
         case "local":
-            yield from _closing(QdrantEngine(local_client(), "test"))
+            with closing(QdrantEngine(local_client(), "test")) as local:
+                yield local
         case name:
             with server_engine(name) as engine:
                 yield engine
 
 
-def _closing(engine: Engine) -> Iterator[Engine]:
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def memory(engine: Engine) -> Memory:
     memory = Memory(engine, ENCODER, DIMENSION, METADATA)
     memory.open()

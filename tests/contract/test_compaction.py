@@ -83,7 +83,7 @@ def taught(memory: Memory, count: int, tenant: str = "t") -> list[StoredImage]:
 # Over every engine
 
 
-@pytest.mark.parametrize("engine", EXACT, indirect=True, scope="session")
+@pytest.mark.parametrize("engine", EXACT, indirect=True, scope="module")
 def test_a_compaction_changes_nothing_that_lives(engine: Engine, memory: Memory, tenant: str) -> None:
     images = [image(tenant, f"i{n}", subject="Ann" if n % 3 else "Bob") for n in range(60)]
     put(memory, images)
@@ -99,7 +99,7 @@ def test_a_compaction_changes_nothing_that_lives(engine: Engine, memory: Memory,
     assert done.erased is not bool(done.note)
 
 
-@pytest.mark.parametrize("engine", EMBEDDED, indirect=True, scope="session")
+@pytest.mark.parametrize("engine", EMBEDDED, indirect=True, scope="module")
 def test_an_embedded_engine_erases(memory: Memory) -> None:
     assert memory.compact() == Compaction(erased=True, note="")
 
@@ -139,7 +139,7 @@ def test_a_server_is_asked_to_vacuum_and_left_as_it_was(monkeypatch: pytest.Monk
 # Export
 
 
-@pytest.mark.parametrize("engine", EXACT, indirect=True, scope="session")
+@pytest.mark.parametrize("engine", EXACT, indirect=True, scope="module")
 def test_points_come_back_from_an_export_to_the_last_bit(engine: Engine, memory: Memory, tenant: str) -> None:
     vectors = units(300, seed=9)
     vectors[::2] *= np.float32(1.0005)  # as far from length 1 as the memory lets pass

@@ -63,7 +63,7 @@ def test_opening_again_changes_nothing(engine: Engine, memory: Memory) -> None:
     assert list(before.vectors.values()) == [DIMENSION]
 
 
-@pytest.mark.parametrize("engine", INDEXING, indirect=True, scope="session")
+@pytest.mark.parametrize("engine", INDEXING, indirect=True, scope="module")
 def test_opening_indexes_newly_declared_metadata(engine: Engine, memory: Memory) -> None:
     Memory(engine, ENCODER, DIMENSION, {**METADATA, "lens": FieldType.KEYWORD}).open()
     shape = engine.inspect()
@@ -711,7 +711,7 @@ def test_a_range_that_engines_cannot_tell_apart_is_refused(memory: Memory, tenan
     assert everything(memory, tenant, clauses(metadata_count=2**53)) == []
 
 
-@pytest.mark.parametrize("engine", THREADED, indirect=True, scope="session")
+@pytest.mark.parametrize("engine", THREADED, indirect=True, scope="module")
 def test_many_writers_and_readers(memory: Memory, tenant: str) -> None:
     """Eight threads, each with images of its own that it checks against a model; one count over all in the end."""
     errors: list[BaseException] = []

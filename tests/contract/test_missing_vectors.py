@@ -331,7 +331,7 @@ def fill_while_all_changes(memory: Memory, other: Memory, tenant: str, disturb: 
     assert other.missing_vectors.counts(tenant) == memory.missing_vectors.counts(tenant) == FillCounts(filled=len(mine))
 
 
-@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "local"], indirect=True, scope="session")
+@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "local"], indirect=True, scope="module")
 def test_nothing_is_lost_or_mixed_while_images_come_go_and_change(memory: Memory, other: Memory, tenant: str) -> None:
     fill_while_all_changes(memory, other, tenant, lambda _: None)
 

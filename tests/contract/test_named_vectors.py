@@ -305,14 +305,9 @@ def test_searches_under_one_name_go_on_while_another_comes_and_goes(edge: EdgeEn
 # Kills
 
 KILL = """
-import os, pathlib, sys, uuid
-import numpy as np
-import qdrant_edge
+import os, pathlib, sys
 from visual_memory.services.vector_engines.qdrant_edge import edge_engine as edge, shard_files as shards
-from visual_memory.services.vector_engines.engine_contract import *
-from visual_memory.services.memory.points.point_filters import within
-from tests.contract.test_named_vectors import LONGER, give, longer, points
-folder, change, step, when = sys.argv[1:]
+folder, change, longer, step, when = sys.argv[1:]
 engine = edge.EdgeEngine(pathlib.Path(folder))
 owner = {"settle": shards, "_record": shards.Shards, "replace": pathlib.Path, "sync": shards}[step]
 held = getattr(owner, step)
@@ -321,7 +316,7 @@ def die(*arguments, **named):
         held(*arguments, **named)
     os._exit(9)
 setattr(owner, step, die)
-engine.add_vector("other", LONGER) if change == "add" else engine.drop_vector("other")
+engine.add_vector("other", int(longer)) if change == "add" else engine.drop_vector("other")
 """
 KILLS = [(step, when) for step in ("_record", "replace", "sync") for when in ("before", "after")]
 
@@ -339,7 +334,7 @@ def test_a_kill_at_any_step_leaves_it_done_or_not(folder: Path, change: str, ste
     if change == "add":
         engine.drop_vector("other")
     engine.close()
-    command = [sys.executable, "-c", KILL, str(folder / "data"), change, step, when]
+    command = [sys.executable, "-c", KILL, str(folder / "data"), change, str(LONGER), step, when]
     assert subprocess.run(command, timeout=60, check=False).returncode == 9
 
     again = EdgeEngine(folder / "data")
