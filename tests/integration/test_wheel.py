@@ -1,5 +1,6 @@
 """The wheel and the sdist: built, and installed beside a project that has folders of the same names as this one."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import visual_memory
+from tests.support.shape_pictures import picture
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("schemas", "services", "workers")
@@ -135,6 +137,18 @@ import visual_memory.services.bootstrap.api_process
     ours, theirs, file = run(project, python, "-c", code).split()
     assert (ours, theirs) == ("True", "True")
     assert Path(file).is_relative_to(python.parents[1]), "it is the wheel's, not the repository's"
+
+
+def test_the_notebook_of_the_documentation_runs(python: Path, project: Path) -> None:
+    cells = json.loads((ROOT / "docs" / "quickstart.ipynb").read_text())["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    assert len([line for line in code.splitlines() if line]) <= 10
+    for kind in ("bars", "disc"):
+        (project / "pictures" / kind).mkdir(parents=True)
+        for number in range(2):
+            (project / "pictures" / kind / f"{kind}-{number}.png").write_bytes(picture(kind))
+    printed = run(project, python, "-c", f"{code}\nprint(decision.label, receipt is not None)")
+    assert printed.split() == ["disc", "True"]
 
 
 def test_the_command_runs(python: Path, project: Path) -> None:
