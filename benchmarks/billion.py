@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.growth import RESULTS, Step, each_further
 from visual_memory.schemas.classify_options import Effort
-from visual_memory.services.vector_engines.hnsw_parameters import REACH
+from visual_memory.services.vector_engines.hnsw_parameters import EFFORTS
 
 GIB = 2**30
 HOUR, MONTH = 3600, 730
@@ -89,7 +89,7 @@ def cluster(asked: Plan, measured: dict[str, Any]) -> Cluster:
         "queries": math.ceil(asked.queries * shards * searched / 1e3 / (asked.cores * asked.busy)),
         "replicas": asked.replicas,
     }
-    read = asked.read * math.ceil(REACH[Effort.BALANCED].oversampling(measured["k"]) * measured["k"])
+    read = asked.read * math.ceil(EFFORTS[Effort.BALANCED].oversampling(measured["k"]) * measured["k"])
     return Cluster(shards, ram, disk, searched, read, machines)
 
 

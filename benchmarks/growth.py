@@ -25,7 +25,7 @@ from benchmarks.clustered_vectors import DIMENSION, ENCODER, KIND, METADATA, TEN
 from visual_memory.schemas.classify_options import Effort
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Insert, Vectors
-from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 from visual_memory.services.vector_engines.qdrant_edge.index_builder import build_index
 
@@ -142,7 +142,7 @@ def opened(data: Path) -> tuple[float, float]:
 def owner(folder: Path) -> Iterator[tuple[Memory, psutil.Process]]:
     """Start the owner process; yield a memory that uses it."""
     process = subprocess.Popen([sys.executable, "-c", OWNER, str(folder / "data"), str(folder / "socket")])
-    memory = Memory(RemoteEngine(folder / "socket", 600), ENCODER, DIMENSION, METADATA)
+    memory = Memory(EngineOwnerClient(folder / "socket", 600), ENCODER, DIMENSION, METADATA)
     try:
         memory.open()
         yield memory, psutil.Process(process.pid)

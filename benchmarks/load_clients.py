@@ -23,7 +23,7 @@ from visual_memory.services.client.http_client import Client
 from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Insert, Point, Vectors
-from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
 
 AT_ONCE = 5_000
 CLASSES = 100
@@ -41,7 +41,7 @@ def serving(encoder: str, vectors: Vectors, **settings: str) -> Iterator[tuple[C
         settings: as for `temporary_service`.
     """
     with TemporaryDirectory(prefix="vm") as folder, temporary_service(Path(folder), **settings) as client:
-        engine = RemoteEngine(DataPaths(Path(folder)).engine_socket, PATIENCE)
+        engine = EngineOwnerClient(DataPaths(Path(folder)).engine_socket, PATIENCE)
         memory = Memory(engine, encoder, vectors.shape[1], metadata={})
         for start in range(0, len(vectors), AT_ONCE):
             engine.write([Insert(_points(encoder, start, vectors[start : start + AT_ONCE]))])

@@ -38,7 +38,7 @@ from visual_memory.services.memory.missing_vectors import MissingVectors
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.memory.points.point_payload import to_point
 from visual_memory.services.settings import EncoderSettings, PictureSettings, Settings
-from visual_memory.services.vector_engines.engine_contract import Insert, Named
+from visual_memory.services.vector_engines.engine_contract import Insert, NamedVectors
 
 PICTURES = int(os.environ.get("BENCH_MIGRATE", "10000"))
 MODEL = os.environ.get("BENCH_MIGRATE_MODEL", "efficientnet-lite0")
@@ -201,7 +201,7 @@ def _filled_memory(pictures: list[bytes]) -> Iterator[tuple[Client, EncoderComma
                     [
                         Insert(
                             [to_point(image) for image in images[start : start + AT_ONCE]],
-                            Named(vector_name(active.name), vectors[start : start + AT_ONCE]),
+                            NamedVectors(vector_name(active.name), vectors[start : start + AT_ONCE]),
                         )
                     ]
                 )

@@ -25,9 +25,9 @@ from visual_memory.schemas.classify_options import Effort, GroupBy
 from visual_memory.schemas.filter import Filter
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Insert, Vectors
-from visual_memory.services.vector_engines.hnsw_parameters import REACH, Reach
+from visual_memory.services.vector_engines.hnsw_parameters import EFFORTS, EffortParameters
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
-from visual_memory.services.vector_engines.qdrant_server import QdrantEngine
+from visual_memory.services.vector_engines.qdrant_server import QdrantServerEngine
 
 COUNT, K, QUERIES = 100_000, 100, 50
 FEW = 3
@@ -39,7 +39,7 @@ PAIRS = 9
 GOOD = 0.99
 SLOWER = 1.3
 """The allowed ratio between the default and the fastest setting with the same recall."""
-SETTINGS = [Reach(*each) for each in product((64, 128, 256), (1.0, 1.5, 2.0))]
+SETTINGS = [EffortParameters(*each) for each in product((64, 128, 256), (1.0, 1.5, 2.0))]
 TENTH, HALF = CLUSTERS // 10, CLUSTERS // 2
 FILTERS: Mapping[str, Mapping[str, Any]] = {
     "no filter": {},
@@ -129,12 +129,12 @@ def nearest(memory: Memory, where: Filter, queries: Vectors, effort: Effort) -> 
     return [[int(hit.image_id.removeprefix("image-")) for hit in hits] for hits in found]
 
 
-def fastest_good(ask: Callable[..., Places], queries: Vectors, truth: Places) -> tuple[Ask, Reach]:
+def fastest_good(ask: Callable[..., Places], queries: Vectors, truth: Places) -> tuple[Ask, EffortParameters]:
     """The fastest setting with enough recall."""
 
-    def with_reach(reach: Reach) -> Ask:
+    def with_reach(reach: EffortParameters) -> Ask:
         def asking(some: Vectors) -> Places:
-            with patch.dict(REACH, {Effort.BALANCED: reach}):
+            with patch.dict(EFFORTS, {Effort.BALANCED: reach}):
                 return ask(some, effort=Effort.BALANCED)
 
         return asking
@@ -182,7 +182,7 @@ def closing_memory(folder: Path, material: Material) -> Iterator[Memory]:
 def local_mode(material: Material) -> Measure:
     """qdrant-client's local mode with a tenth of the vectors, because its time grows with their number."""
     part = COUNT // 10
-    engine = QdrantEngine(QdrantClient(":memory:"), "memory")
+    engine = QdrantServerEngine(QdrantClient(":memory:"), "memory")
     memory = Memory(engine, ENCODER, DIMENSION, METADATA)
     warnings.filterwarnings("ignore", module="qdrant_client")  # it says that it is slow
     memory.open()

@@ -56,7 +56,7 @@ from visual_memory.services.removal.erasure.erase_removed_data import EraseRemov
 from visual_memory.services.removal.removal_records import RemovalRecords
 from visual_memory.services.removal.steps.removal_steps import RemovalSteps
 from visual_memory.services.settings import Settings
-from visual_memory.services.vector_engines.open_engine import hold_engine
+from visual_memory.services.vector_engines.open_engine import open_exclusive_engine
 
 NO_LEASE = timedelta(0)
 """No other process works on the folder, so what a crashed one has begun is begun again at once."""
@@ -107,7 +107,7 @@ def local_process(settings: Settings) -> Iterator[LocalProcess]:
     private_folder(settings.data.resolve())
     with ExitStack() as opened:
         opened.enter_context(lock_data_folder(settings.data, f"a Memory (process {os.getpid()})"))
-        engine = hold_engine(settings.store, DataPaths(settings.data).engine)
+        engine = open_exclusive_engine(settings.store, DataPaths(settings.data).engine)
         opened.callback(engine.close)
         secret, database = load_secret(settings), wire_records(settings, opened)
         encoders = wire_encoders(settings, opened, database, engine)

@@ -14,7 +14,7 @@ from visual_memory.services.memory.points.unit_vectors import check_units
 from visual_memory.services.vector_engines.engine_contract import (
     Delete,
     Insert,
-    Named,
+    NamedVectors,
     Payload,
     Point,
     Replace,
@@ -135,8 +135,8 @@ class ConditionalWrites:
 
     def _to_points(
         self, images: Sequence[StoredImage], vectors: Vectors | None, rows: Sequence[int]
-    ) -> tuple[list[Point], Named | None]:
-        named = None if vectors is None else Named(self._points.vector, vectors[rows])
+    ) -> tuple[list[Point], NamedVectors | None]:
+        named = None if vectors is None else NamedVectors(self._points.vector, vectors[rows])
         return [to_point(images[row]) for row in rows], named
 
 

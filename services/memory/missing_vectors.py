@@ -14,7 +14,7 @@ from visual_memory.services.memory.points.point_payload import VECTOR_ONLY, grou
 from visual_memory.services.memory.points.unit_vectors import check_units
 from visual_memory.services.vector_engines.engine_contract import (
     Engine,
-    Named,
+    NamedVectors,
     Payload,
     PointFilter,
     SetPayload,
@@ -80,7 +80,7 @@ class MissingVectors:
         if images:
             ids = [point_id(image.tenant, image.image_id) for image in images]
             where = same_pictures(images, [UNMARKED])
-            self._engine.write([UpdateVectors(ids, Named(self._vector, vectors), where, beside=True)])
+            self._engine.write([UpdateVectors(ids, NamedVectors(self._vector, vectors), where, additional=True)])
 
     def give_up(self, images: Sequence[StoredImage], reason: str) -> None:
         """Record that images of one tenant get no vector of this encoder because it cannot encode their pictures.

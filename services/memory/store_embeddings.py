@@ -16,7 +16,7 @@ from visual_memory.services.memory.points.point_filters import doubted
 from visual_memory.services.memory.points.stamped_writes import Points
 from visual_memory.services.memory.points.unit_vectors import check_units
 from visual_memory.services.vector_engines.engine_contract import (
-    Named,
+    NamedVectors,
     SetPayload,
     UpdateVectors,
     Vectors,
@@ -110,7 +110,7 @@ class EmbeddingWriter:
             return
         vector = self._points.vector
         ids = [point_id(image.tenant, image.image_id) for image in images]
-        yield UpdateVectors(ids, Named(vector, vectors), leased(images))
+        yield UpdateVectors(ids, NamedVectors(vector, vectors), leased(images))
         if clear := [image for image in images if image.image_id not in conflicts]:
             yield SetPayload({**self._remembered, **NOT_DOUBTED}, leased(clear, vector=vector))
         for image in images:
@@ -140,7 +140,7 @@ def _further(images: Sequence[StoredImage], further: Mapping[str, Vectors]) -> I
         if len(rows):
             given = [images[row] for row in rows]
             ids = [point_id(image.tenant, image.image_id) for image in given]
-            yield UpdateVectors(ids, Named(vector_name(encoder_name), vectors[rows]), leased(given))
+            yield UpdateVectors(ids, NamedVectors(vector_name(encoder_name), vectors[rows]), leased(given))
 
 
 def _without_vectors(others: NotRemembered) -> Iterator[Write]:

@@ -72,7 +72,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedVectors:
     """Vectors of one name: float32 [n, d], a row for each of n points."""
 
     name: str
@@ -88,7 +88,7 @@ class Insert:
     """
 
     points: Sequence[Point]
-    vectors: Named | None = None
+    vectors: NamedVectors | None = None
 
     @property
     def names(self) -> set[str]:
@@ -106,7 +106,7 @@ class Replace:
 
     points: Sequence[Point]
     where: PointFilter
-    vectors: Named | None = None
+    vectors: NamedVectors | None = None
 
     @property
     def names(self) -> set[str]:
@@ -133,9 +133,9 @@ class UpdateVectors:
     """
 
     ids: Sequence[str]
-    vectors: Named
+    vectors: NamedVectors
     where: PointFilter
-    beside: bool = False
+    additional: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,11 +145,11 @@ class Delete:
     where: PointFilter
 
 
-def _names(points: Sequence[Point], vectors: Named | None) -> set[str]:
+def _names(points: Sequence[Point], vectors: NamedVectors | None) -> set[str]:
     return {name for point in points for name in point.vectors} if vectors is None else {vectors.name}
 
 
-def check_named(names: Iterable[str], held: Mapping[str, int]) -> None:
+def check_vector_names(names: Iterable[str], held: Mapping[str, int]) -> None:
     """Refuse vectors that the collection does not have.
 
     Raises:

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from visual_memory.schemas.errors import Unavailable
-from visual_memory.services.vector_engines.engine_owner_protocol import METHODS, Message, checked, key_file, limit
+from visual_memory.services.vector_engines.engine_owner_protocol import (
+    METHODS,
+    Message,
+    check_socket_path,
+    key_file,
+    set_timeouts,
+)
 
 PAUSE_SECONDS = 0.05
 SHORTEST = 0.05
@@ -24,7 +30,7 @@ LONGEST_COMPACTION = 3600.0
 PING: Message = ("ping", (), {})
 
 
-class RemoteEngine:
+class EngineOwnerClient:
     """An engine in the owner process: every method of `engine_contract.Engine` is a call of the same there.
 
     It survives the owner's restart, because every call may be repeated. Callers do not wait for one another: each has a
@@ -40,7 +46,7 @@ class RemoteEngine:
     """
 
     def __init__(self, socket_path: Path, timeout: float, search_timeout: float = 0.0) -> None:
-        self._path = checked(socket_path)
+        self._path = check_socket_path(socket_path)
         self._timeout = timeout
         self._longer = {"query_batch": search_timeout, "compact": LONGEST_COMPACTION}
         self._lock = threading.Lock()
@@ -93,7 +99,7 @@ class RemoteEngine:
                 raise Unavailable(f"the store did not answer within {self._timeout + longer:g} s; send it again")
             self._ask(PING, deadline)  # raises where the owner answers nobody
             deadline = time.monotonic() + self._timeout
-        limit(connection, max(SHORTEST, last - time.monotonic()))
+        set_timeouts(connection, max(SHORTEST, last - time.monotonic()))
         try:
             return cast(tuple[bool, Any], connection.recv())
         except BlockingIOError:
@@ -109,7 +115,7 @@ class RemoteEngine:
             connection = None
             try:
                 connection = self._pooled() or self._connect(deadline)
-                limit(connection, max(SHORTEST, deadline - time.monotonic()))
+                set_timeouts(connection, max(SHORTEST, deadline - time.monotonic()))
                 connection.send(message)
             except BaseException as error:
                 if connection is not None:
@@ -138,7 +144,7 @@ class RemoteEngine:
             link.setblocking(True)
             connection = Connection(link.detach())
         try:
-            limit(connection, left)
+            set_timeouts(connection, left)
             key = key_file(self._path).read_bytes()
             answer_challenge(connection, key)
             deliver_challenge(connection, key)

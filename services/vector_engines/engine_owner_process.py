@@ -18,7 +18,13 @@ from typing import Any
 from visual_memory.schemas.errors import VisualMemoryError
 from visual_memory.services.infrastructure.processes.ready_message import send_ready
 from visual_memory.services.vector_engines.engine_contract import Engine
-from visual_memory.services.vector_engines.engine_owner_protocol import METHODS, Message, checked, key_file, limit
+from visual_memory.services.vector_engines.engine_owner_protocol import (
+    METHODS,
+    Message,
+    check_socket_path,
+    key_file,
+    set_timeouts,
+)
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 HANDSHAKE_SECONDS = 10.0
@@ -40,7 +46,7 @@ def serve(folder: Path, socket_path: Path, floor: int = 0) -> None:
     Raises:
         Unavailable: another process holds the folder, or the socket's path is too long.
     """
-    checked(socket_path)
+    check_socket_path(socket_path)
     with _ending() as ending:
         engine = EdgeEngine(folder, floor)  # from here on no other owner lives: what is left of its socket may go
         calls = _Calls(engine)
@@ -103,10 +109,10 @@ def _attend(connection: Connection, key: bytes, calls: "_Calls") -> None:
     """One caller's connection, until it ends: no fault of a caller's may reach the others."""
     with connection:
         try:
-            limit(connection, HANDSHAKE_SECONDS)
+            set_timeouts(connection, HANDSHAKE_SECONDS)
             deliver_challenge(connection, key)
             answer_challenge(connection, key)
-            limit(connection, 0)
+            set_timeouts(connection, 0)
             while True:
                 answer = calls.run(connection.recv())
                 if answer is None:

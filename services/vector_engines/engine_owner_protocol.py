@@ -15,7 +15,7 @@ METHODS = frozenset(name for name in vars(Engine) if not name.startswith("_")) -
 LONGEST_PATH = 100
 
 
-def checked(path: Path) -> Path:
+def check_socket_path(path: Path) -> Path:
     """A socket's path.
 
     Raises:
@@ -31,7 +31,7 @@ def key_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.key")
 
 
-def limit(connection: Connection, seconds: float) -> None:
+def set_timeouts(connection: Connection, seconds: float) -> None:
     """Let a single read or write wait so long at most (0: for ever), then raise BlockingIOError.
 
     `Connection.poll` alone is not enough: a peer that stops in the middle blocks the handshake, and a large write.

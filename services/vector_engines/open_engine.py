@@ -16,12 +16,12 @@ def open_engine(settings: StoreSettings, socket_path: Path, timeout: int) -> Eng
     """
     if settings.url is not None:
         return _server(settings, timeout)
-    from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+    from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
 
-    return RemoteEngine(socket_path, timeout, settings.timeout)
+    return EngineOwnerClient(socket_path, timeout, settings.timeout)
 
 
-def hold_engine(settings: StoreSettings, folder: Path) -> Engine:
+def open_exclusive_engine(settings: StoreSettings, folder: Path) -> Engine:
     """The same for a command that must not share it: without a server, the folder itself.
 
     Raises:
@@ -37,7 +37,7 @@ def hold_engine(settings: StoreSettings, folder: Path) -> Engine:
 def _server(settings: StoreSettings, timeout: int) -> Engine:
     from qdrant_client import QdrantClient
 
-    from visual_memory.services.vector_engines.qdrant_server import QdrantEngine
+    from visual_memory.services.vector_engines.qdrant_server import QdrantServerEngine
 
     client = QdrantClient(
         url=settings.url,
@@ -47,4 +47,4 @@ def _server(settings: StoreSettings, timeout: int) -> Engine:
         timeout=timeout,
         check_compatibility=False,  # it would ask the server now, which may start after us
     )
-    return QdrantEngine(client, settings.collection, settings.shards, settings.replicas, settings.timeout)
+    return QdrantServerEngine(client, settings.collection, settings.shards, settings.replicas, settings.timeout)

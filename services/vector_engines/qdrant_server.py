@@ -23,16 +23,16 @@ from visual_memory.services.vector_engines.engine_contract import (
     UpdateVectors,
     Vectors,
     Write,
-    check_named,
+    check_vector_names,
 )
-from visual_memory.services.vector_engines.hnsw_parameters import CANDIDATES, EDGES, QUANTILE, SCANNED
+from visual_memory.services.vector_engines.hnsw_parameters import EF_CONSTRUCT, FULL_SCAN_KIB, HNSW_M, QUANTILE
 from visual_memory.services.vector_engines.qdrant_server_converters import (
+    split_into_requests,
     to_operation,
     to_qdrant_filter,
     to_qdrant_index,
-    to_requests,
     to_search_params,
-    without_the_gone,
+    without_missing_points,
 )
 from visual_memory.services.vector_engines.qdrant_server_vacuum import Vacuum
 
@@ -42,14 +42,14 @@ TRIES = 5
 _NOT_FOUND = {404, grpc.StatusCode.NOT_FOUND}
 _REFUSED = (UnexpectedResponse, grpc.RpcError, KeyError, ValueError)
 """What the client raises where the server will not; local mode raises KeyError for its 404, ValueError for its 400."""
-_OUR_FAULT = {400, 404, 409, 422} | {
+_CALLER_ERRORS = {400, 404, 409, 422} | {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.ALREADY_EXISTS,
 }
 
 
-class QdrantEngine:
+class QdrantServerEngine:
     """One collection on a Qdrant server.
 
     Args:
@@ -77,7 +77,7 @@ class QdrantEngine:
 
     def inspect(self) -> Shape | None:
         """See `Engine.inspect`."""
-        with _answering():
+        with _translate_errors():
             if not self._client.collection_exists(self._name):
                 return None
             info = self._client.get_collection(self._name)
@@ -89,13 +89,15 @@ class QdrantEngine:
     def create(self, vector: str, size: int, indexes: Mapping[str, Index]) -> None:
         """See `Engine.create`."""
         try:
-            with _answering():
+            with _translate_errors():
                 self._client.create_collection(
                     self._name,
                     vectors_config={vector: models.VectorParams(size=size, distance=models.Distance.COSINE)},
                     shard_number=self._shards,
                     replication_factor=self._replicas,
-                    hnsw_config=models.HnswConfigDiff(m=EDGES, ef_construct=CANDIDATES, full_scan_threshold=SCANNED),
+                    hnsw_config=models.HnswConfigDiff(
+                        m=HNSW_M, ef_construct=EF_CONSTRUCT, full_scan_threshold=FULL_SCAN_KIB
+                    ),
                     quantization_config=models.ScalarQuantization(
                         scalar=models.ScalarQuantizationConfig(
                             type=models.ScalarType.INT8, quantile=QUANTILE, always_ram=True
@@ -114,7 +116,7 @@ class QdrantEngine:
         if held is None:
             dense = models.DenseVectorConfig(size=size, distance=models.Distance.COSINE)
             named = models.DenseVectorNameConfig(dense=dense)
-            with _answering():
+            with _translate_errors():
                 self._client.create_vector_name(self._name, name, named, wait=True, ordering=STRONG)
         elif held != size:
             raise EncoderMismatch(f"the collection has vectors {name} of {held} numbers, not of {size}")
@@ -123,18 +125,18 @@ class QdrantEngine:
         """See `Engine.drop_vector`."""
         if {*self._vectors()} == {name}:
             raise ValueError(f"the collection has no vectors but {name}")
-        with _answering():
+        with _translate_errors():
             self._client.delete_vector_name(self._name, name, wait=True, ordering=STRONG)
 
     def index(self, indexes: Mapping[str, Index]) -> None:
         """See `Engine.index`."""
-        with _answering():
+        with _translate_errors():
             for field, index in indexes.items():
                 self._client.create_payload_index(self._name, field, to_qdrant_index(index), wait=True, ordering=STRONG)
 
     def write(self, writes: Sequence[Write], read: Sequence[str] = (), urgent: bool = False) -> list[Payload]:  # noqa: ARG002
         """See `Engine.write`; what is read is a request of its own, and large inserts are several."""
-        for request in to_requests(writes):
+        for request in split_into_requests(writes):
             self._write(request)
         return self.retrieve(read) if read else []
 
@@ -144,14 +146,16 @@ class QdrantEngine:
             if not left:
                 return
             try:
-                with _answering():
+                with _translate_errors():
                     operations = [to_operation(write) for write in left]
                     self._client.batch_update_points(self._name, operations, wait=True, ordering=STRONG)
             except _REFUSED as error:
                 known = self._of_known_names(left)
                 if len(known) == len(left) and not isinstance(error, KeyError) and _status(error) not in _NOT_FOUND:
                     raise
-                left = without_the_gone(known, self._existing(known))  # the others must not suffer for what is gone
+                left = without_missing_points(
+                    known, self._existing(known)
+                )  # the others must not suffer for what is gone
             else:
                 return
         raise Unavailable("points are deleted faster than their vectors can be written; send it again")
@@ -165,7 +169,7 @@ class QdrantEngine:
         held = self._vectors()
         for write in writes:
             if isinstance(write, Insert | Replace):
-                check_named(write.names, held)
+                check_vector_names(write.names, held)
         return [write for write in writes if not isinstance(write, UpdateVectors) or write.vectors.name in held]
 
     def _vectors(self) -> Mapping[str, int]:
@@ -174,18 +178,18 @@ class QdrantEngine:
 
     def _existing(self, writes: Sequence[Write]) -> set[str]:
         ids = [point for write in writes if isinstance(write, UpdateVectors) for point in write.ids]
-        with _answering():
+        with _translate_errors():
             records = self._client.retrieve(self._name, ids, with_payload=False)
         return {str(record.id) for record in records}
 
     def retrieve(self, ids: Sequence[str]) -> list[Payload]:
         """See `Engine.retrieve`."""
-        with _answering():
+        with _translate_errors():
             return [record.payload or {} for record in self._client.retrieve(self._name, list(ids), with_payload=True)]
 
     def scroll(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
         """See `Engine.scroll`."""
-        with _answering():
+        with _translate_errors():
             records, following = self._client.scroll(
                 self._name, to_qdrant_filter(where), limit=limit, offset=cursor, with_payload=True
             )
@@ -193,7 +197,7 @@ class QdrantEngine:
 
     def oldest(self, field: str, where: PointFilter, limit: int) -> list[Payload]:
         """See `Engine.oldest`."""
-        with _answering():
+        with _translate_errors():
             records, _ = self._client.scroll(
                 self._name, to_qdrant_filter(where), limit=limit, order_by=field, with_payload=True
             )
@@ -201,7 +205,7 @@ class QdrantEngine:
 
     def export(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Point], str | None]:
         """See `Engine.export`."""
-        with _answering():
+        with _translate_errors():
             records, following = self._client.scroll(
                 self._name, to_qdrant_filter(where), limit=limit, offset=cursor, with_payload=True, with_vectors=True
             )
@@ -210,12 +214,12 @@ class QdrantEngine:
 
     def count(self, where: PointFilter) -> int:
         """See `Engine.count`."""
-        with _answering():
+        with _translate_errors():
             return self._client.count(self._name, to_qdrant_filter(where), exact=True).count
 
     def facet(self, field: str, where: PointFilter) -> dict[str, int]:
         """See `Engine.facet`."""
-        with _answering():
+        with _translate_errors():
             hits = self._client.facet(self._name, field, to_qdrant_filter(where), limit=ALL, exact=True).hits
         return {str(hit.value): hit.count for hit in hits}
 
@@ -235,26 +239,26 @@ class QdrantEngine:
         ]
         self.ping()  # a search may take long, and a silent server is to be noticed soon
         try:
-            with _answering():
+            with _translate_errors():
                 answers = self._client.query_batch_points(self._name, requests, timeout=self._search_timeout)
         except _REFUSED:
-            check_named([search.name], self._vectors())
+            check_vector_names([search.name], self._vectors())
             raise
         return [Answer.of(((each.score, each.payload or {}) for each in one.points), search.fields) for one in answers]
 
     def compact(self) -> Compaction:
         """See `Engine.compact`: a server's optimisers vacuum the segments, and say only whether they are at rest."""
-        with _answering():
+        with _translate_errors():
             return self._vacuum()
 
     def recover(self) -> None:
         """See `Engine.recover`."""
-        with _answering():
+        with _translate_errors():
             self._vacuum.recover()
 
     def ping(self) -> None:
         """See `Engine.ping`."""
-        with _answering():
+        with _translate_errors():
             self._client.collection_exists(self._name)
 
     def close(self) -> None:
@@ -263,14 +267,14 @@ class QdrantEngine:
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     """Turn a lost connection, or a server that cannot at the moment, into the errors of the contract."""
     try:
         yield
     except (ApiException, grpc.RpcError) as error:
         if "No space left" in str(error):
             raise OutOfSpace("the store's disk is full; free some space, then send it again") from error
-        if _status(error) in _OUR_FAULT:
+        if _status(error) in _CALLER_ERRORS:
             raise
         raise Unavailable(f"the store does not answer: {str(error).strip()[:200]}") from error
 

@@ -11,7 +11,7 @@ from visual_memory.services.vector_engines.engine_contract import (
     Delete,
     Index,
     Insert,
-    Named,
+    NamedVectors,
     Point,
     PointFilter,
     Replace,
@@ -20,7 +20,7 @@ from visual_memory.services.vector_engines.engine_contract import (
     UpdateVectors,
     Write,
 )
-from visual_memory.services.vector_engines.hnsw_parameters import REACH
+from visual_memory.services.vector_engines.hnsw_parameters import EFFORTS
 from visual_memory.services.vector_engines.translate_filter import translate_filter
 
 NUMBERS_AT_ONCE = 2**20
@@ -46,14 +46,14 @@ def to_qdrant_index(index: Index) -> Any:
 
 def to_search_params(search: Search) -> models.SearchParams:
     """How far a search looks."""
-    reach = REACH.get(search.effort)
+    reach = EFFORTS.get(search.effort)
     if reach is None:
         return models.SearchParams(exact=True)
     compared = models.QuantizationSearchParams(rescore=True, oversampling=reach.oversampling(search.k))
     return models.SearchParams(hnsw_ef=reach.ef(far=search.far), quantization=compared)
 
 
-def to_requests(writes: Sequence[Write]) -> Iterator[list[Write]]:
+def split_into_requests(writes: Sequence[Write]) -> Iterator[list[Write]]:
     """Writes in requests of a size that a server takes."""
     request, held = list[Write](), 0
     for part in (part for write in writes for part in _parts(write)):
@@ -72,19 +72,19 @@ def _parts(write: Write) -> list[Write]:
         return [write]
     vectors, size = write.vectors, max(1, NUMBERS_AT_ONCE // write.vectors.rows.shape[1])
     return [
-        replace(write, points=write.points[start:end], vectors=Named(vectors.name, vectors.rows[start:end]))
+        replace(write, points=write.points[start:end], vectors=NamedVectors(vectors.name, vectors.rows[start:end]))
         for start, end in ((start, start + size) for start in range(0, len(write.points), size))
     ]
 
 
-def without_the_gone(writes: Sequence[Write], there: Collection[str]) -> list[Write]:
+def without_missing_points(writes: Sequence[Write], there: Collection[str]) -> list[Write]:
     """The same, with the vectors of those points only that are there."""
     left: list[Write] = []
     for write in writes:
         if not isinstance(write, UpdateVectors):
             left.append(write)
         elif rows := [row for row, point in enumerate(write.ids) if point in there]:
-            vectors = Named(write.vectors.name, write.vectors.rows[rows])
+            vectors = NamedVectors(write.vectors.name, write.vectors.rows[rows])
             left.append(replace(write, ids=[write.ids[row] for row in rows], vectors=vectors))
     return left
 
@@ -109,7 +109,7 @@ def to_operation(write: Write) -> models.UpdateOperation:
             return models.DeleteOperation(delete=models.FilterSelector(filter=to_qdrant_filter(write.where)))
 
 
-def _upsert(points: Sequence[Point], vectors: Named | None, **how: Any) -> models.UpsertOperation:
+def _upsert(points: Sequence[Point], vectors: NamedVectors | None, **how: Any) -> models.UpsertOperation:
     if vectors is None:
         listed = [models.PointStruct(id=each.id, vector=dict(each.vectors), payload=each.payload) for each in points]
         return models.UpsertOperation(upsert=models.PointsList(points=listed, **how))

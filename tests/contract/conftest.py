@@ -12,17 +12,21 @@ from tests.support.qdrant_local_mode import local_client
 from tests.support.qdrant_servers import SERVER_ENGINES, server_engine
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Engine
-from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
-from visual_memory.services.vector_engines.qdrant_server import QdrantEngine
+from visual_memory.services.vector_engines.qdrant_server import QdrantServerEngine
 
 ENGINES = ["edge", "remote", "local", *SERVER_ENGINES]
 
 
 @pytest.fixture(scope="session")
-def owner() -> Iterator[RemoteEngine]:
+def owner() -> Iterator[EngineOwnerClient]:
     """An engine in an owner process, which takes a while to start."""
-    with quick_folder() as folder, Owner(folder) as owner, closing(RemoteEngine(owner.ready().socket, 30)) as engine:
+    with (
+        quick_folder() as folder,
+        Owner(folder) as owner,
+        closing(EngineOwnerClient(owner.ready().socket, 30)) as engine,
+    ):
         yield engine
 
 
@@ -36,7 +40,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
         case "remote":
             yield request.getfixturevalue("owner")
         case "local":
-            with closing(QdrantEngine(local_client(), "test")) as local:
+            with closing(QdrantServerEngine(local_client(), "test")) as local:
                 yield local
         case name:
             with server_engine(name) as engine:

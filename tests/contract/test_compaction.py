@@ -24,11 +24,11 @@ from visual_memory.schemas.image import StoredImage
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_filters import marked_by
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Compaction, Engine, Insert
-from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
-from visual_memory.services.vector_engines.qdrant_edge.shard_copy import Copy
-from visual_memory.services.vector_engines.qdrant_edge.shard_files import Shards
-from visual_memory.services.vector_engines.qdrant_server import QdrantEngine
+from visual_memory.services.vector_engines.qdrant_edge.shard_copy import ShardCopy
+from visual_memory.services.vector_engines.qdrant_edge.shard_files import ShardFiles
+from visual_memory.services.vector_engines.qdrant_server import QdrantServerEngine
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
@@ -106,7 +106,7 @@ def test_an_embedded_engine_erases(memory: Memory) -> None:
 
 def test_a_server_is_asked_to_vacuum_and_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     client = QdrantClient(":memory:")
-    engine = QdrantEngine(client, "test")
+    engine = QdrantServerEngine(client, "test")
     memory = opened(engine)
     images = taught(memory, 20)
     memory.writes.delete(images[:5])
@@ -204,7 +204,7 @@ def test_another_compaction_at_once_erases_what_was_deleted_before_it(folder: Pa
     memory = opened(edge)
     images = taught(memory, 300)
     copying, go_on = threading.Event(), threading.Event()
-    usual, calls = edge._rewriting._may_go_on, 0
+    usual, calls = edge._compactor._check_stop, 0
 
     def slow() -> None:
         nonlocal calls
@@ -214,7 +214,7 @@ def test_another_compaction_at_once_erases_what_was_deleted_before_it(folder: Pa
             copying.set()
             go_on.wait(30)
 
-    edge._rewriting._may_go_on = slow  # type: ignore[method-assign]
+    edge._compactor._check_stop = slow  # type: ignore[method-assign]
     threads = [threading.Thread(target=memory.compact)]
     threads[0].start()
     assert copying.wait(30)
@@ -239,7 +239,7 @@ def test_writes_of_every_kind_during_the_copying_are_there_afterwards(edge: Edge
     memory = opened(edge)
     images = taught(memory, 600)
     late = [image("t", f"late{n}") for n in range(5)]
-    usual, calls = edge._rewriting._may_go_on, 0
+    usual, calls = edge._compactor._check_stop, 0
 
     def meanwhile() -> None:
         nonlocal calls
@@ -255,7 +255,7 @@ def test_writes_of_every_kind_during_the_copying_are_there_afterwards(edge: Edge
             memory.marks.mark("t", clauses(subject="s0"), "r")
             Memory(edge, ENCODER, DIMENSION, {**METADATA, "lens": METADATA["camera"]}).open()
 
-    edge._rewriting._may_go_on = meanwhile  # type: ignore[method-assign]
+    edge._compactor._check_stop = meanwhile  # type: ignore[method-assign]
     memory.compact()
     assert calls > 3
     assert memory.images.count("t") == 600 + 5 - 10
@@ -323,7 +323,7 @@ def test_an_ending_breaks_a_compaction_off(folder: Path) -> None:
     memory = opened(engine)
     taught(memory, 10)
     before = everything(engine)
-    copying, usual, errors = threading.Event(), engine._rewriting._may_go_on, list[Exception]()
+    copying, usual, errors = threading.Event(), engine._compactor._check_stop, list[Exception]()
 
     def endless() -> None:
         copying.set()
@@ -337,7 +337,7 @@ def test_an_ending_breaks_a_compaction_off(folder: Path) -> None:
         except Unavailable as error:
             errors.append(error)
 
-    engine._rewriting._may_go_on = endless  # type: ignore[method-assign]
+    engine._compactor._check_stop = endless  # type: ignore[method-assign]
     thread = threading.Thread(target=compact)
     thread.start()
     assert copying.wait(30)
@@ -356,8 +356,8 @@ CRASH = """
 import os, pathlib, shutil, sys
 from visual_memory.services.vector_engines.qdrant_edge import edge_engine, shard_copy, shard_files
 engine = edge_engine.EdgeEngine(pathlib.Path(sys.argv[1]))
-steps = {"make": shard_files.Shards, "_put": shard_copy.Copy, "switch": shard_files.Shards, "replace": pathlib.Path,
-    "discard": shard_files.Shards, "rmtree": shutil}
+steps = {"make": shard_files.ShardFiles, "_put": shard_copy.ShardCopy, "switch": shard_files.ShardFiles,
+    "replace": pathlib.Path, "discard": shard_files.ShardFiles, "rmtree": shutil}
 name = sys.argv[2]
 owner = steps[name]
 held = getattr(owner, name)
@@ -396,7 +396,7 @@ def test_a_failed_compaction_leaves_no_draft(edge: EdgeEngine, monkeypatch: pyte
     def fail(*_: object) -> None:
         raise OutOfSpace("no room")
 
-    for owner, name in ((Copy, "_put"), (Copy, "indexes"), (Shards, "switch")):
+    for owner, name in ((ShardCopy, "_put"), (ShardCopy, "indexes"), (ShardFiles, "switch")):
         with monkeypatch.context() as patched:
             patched.setattr(owner, name, fail)
             with pytest.raises(OutOfSpace):
@@ -411,18 +411,18 @@ def test_a_failed_compaction_leaves_no_draft(edge: EdgeEngine, monkeypatch: pyte
 
 
 SLOW_COPY = (
-    "import time; from visual_memory.services.vector_engines.qdrant_edge.shard_copy import Copy;"
-    "Copy.again = lambda *_: time.sleep({seconds})"
+    "import time; from visual_memory.services.vector_engines.qdrant_edge.shard_copy import ShardCopy;"
+    "ShardCopy.again = lambda *_: time.sleep({seconds})"
 )
 
 
 def test_a_caller_waits_longer_than_its_timeout_while_others_are_served(folder: Path) -> None:
     slow = SLOW_COPY.format(seconds=3)
     with Owner(folder, prelude=slow) as owner:
-        engine = RemoteEngine(owner.ready().socket, timeout=30)
+        engine = EngineOwnerClient(owner.ready().socket, timeout=30)
         memory = opened(engine)
         taught(memory, 50)
-        hasty = RemoteEngine(owner.socket, timeout=2)
+        hasty = EngineOwnerClient(owner.socket, timeout=2)
         done: list[Compaction] = []
         thread = threading.Thread(target=lambda: done.append(hasty.compact()))
         thread.start()
@@ -440,9 +440,9 @@ def test_a_caller_waits_longer_than_its_timeout_while_others_are_served(folder: 
 def test_a_caller_notices_an_owner_that_dies_or_hangs_in_the_middle(folder: Path) -> None:
     endless = SLOW_COPY.format(seconds=3600)
     with Owner(folder, prelude=endless) as owner:
-        memory = opened(RemoteEngine(owner.ready().socket, timeout=30))
+        memory = opened(EngineOwnerClient(owner.ready().socket, timeout=30))
         taught(memory, 10)
-        engine = RemoteEngine(owner.socket, timeout=1)
+        engine = EngineOwnerClient(owner.socket, timeout=1)
         for end in ("suspend", "kill"):
             errors: list[Exception] = []
 

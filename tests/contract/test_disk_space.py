@@ -32,9 +32,9 @@ from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_filters import marked_by, within
 from visual_memory.services.memory.points.point_payload import to_point
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Index, Insert, SetPayload
-from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
-from visual_memory.services.vector_engines.qdrant_edge.shard_copy import Copy
+from visual_memory.services.vector_engines.qdrant_edge.shard_copy import ShardCopy
 
 FLOOR = 256 * MIB
 
@@ -178,14 +178,14 @@ def test_a_copy_that_meets_the_floor_on_its_way_is_removed(
     disk: Disk, memory: Memory, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(memory, [image("t", f"i{n}") for n in range(500)])
-    usual = Copy._put
+    usual = ShardCopy._put
 
-    def fill(self: Copy, records: Any) -> None:
+    def fill(self: ShardCopy, records: Any) -> None:
         usual(self, records)
         disk.free = FLOOR - 1
 
     with monkeypatch.context() as patched:
-        patched.setattr(Copy, "_put", fill)
+        patched.setattr(ShardCopy, "_put", fill)
         with pytest.raises(OutOfSpace):
             memory.compact()
     assert len(list((folder / "data").glob("shard-*"))) == 1
@@ -212,7 +212,7 @@ def test_an_engine_opens_once_there_is_room(disk: Disk, folder: Path) -> None:
 def test_an_owner_without_room_says_so_and_lives(folder: Path) -> None:
     """With a floor that no disk has, on a collection that was made without one."""
     with Owner(folder) as owner:
-        engine = RemoteEngine(owner.ready().socket, timeout=30)
+        engine = EngineOwnerClient(owner.ready().socket, timeout=30)
         Memory(engine, ENCODER, DIMENSION, METADATA).open()
         assert owner.stop() == 0
     with Owner(folder, floor=2**60) as owner:

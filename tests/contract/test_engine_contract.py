@@ -16,7 +16,7 @@ from visual_memory.services.vector_engines.engine_contract import (
     Delete,
     Engine,
     Insert,
-    Named,
+    NamedVectors,
     Payload,
     Point,
     PointFilter,
@@ -79,7 +79,7 @@ def test_a_vector_and_what_hangs_on_it_are_written_at_once(engine: Engine, tenan
     engine.write([Insert(given)])
     read = engine.write(
         [
-            UpdateVectors(ids(given), Named(VECTOR, vectors), of_picture(tenant, 1)),
+            UpdateVectors(ids(given), NamedVectors(VECTOR, vectors), of_picture(tenant, 1)),
             *(SetPayload({"state": "remembered"}, of_picture(tenant, n, VECTOR)) for n in range(3)),
         ],
         ids(given),
@@ -96,9 +96,9 @@ def test_points_that_are_gone_keep_the_writes_beside_them_from_nothing(engine: E
     read = engine.write(
         [
             SetPayload({"attempts": 1}, within(tenant)),
-            UpdateVectors(ids(given), Named(VECTOR, units(3)), within(tenant)),
+            UpdateVectors(ids(given), NamedVectors(VECTOR, units(3)), within(tenant)),
             SetPayload({"state": "remembered"}, within(tenant, vector=VECTOR)),
-            UpdateVectors([given[2].id], Named(VECTOR, units(1)), within(tenant)),
+            UpdateVectors([given[2].id], NamedVectors(VECTOR, units(1)), within(tenant)),
         ],
         ids(given),
     )

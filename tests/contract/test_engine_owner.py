@@ -23,14 +23,14 @@ from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.memory.points.point_filters import marked_by, within
 from visual_memory.services.settings import StoreSettings
 from visual_memory.services.vector_engines.engine_contract import PointFilter, Search
-from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
 from visual_memory.services.vector_engines.engine_owner_protocol import Message, key_file
 from visual_memory.services.vector_engines.open_engine import open_engine
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 
 def opened(owner: Owner, timeout: float = 30) -> Memory:
-    memory = Memory(RemoteEngine(owner.socket, timeout), ENCODER, DIMENSION, METADATA)
+    memory = Memory(EngineOwnerClient(owner.socket, timeout), ENCODER, DIMENSION, METADATA)
     memory.open()
     return memory
 
@@ -159,7 +159,7 @@ def test_a_long_search_is_waited_for_while_the_owner_answers_others(folder: Path
     with Owner(folder, prelude=prelude) as owner:
         memory = opened(owner.ready())
         memory.writes.put([image("t", "a")])
-        patient, hasty = (RemoteEngine(owner.socket, 0.5, search_timeout) for search_timeout in (30.0, 0.0))
+        patient, hasty = (EngineOwnerClient(owner.socket, 0.5, search_timeout) for search_timeout in (30.0, 0.0))
         asked = units(1), Search(vector_name(ENCODER), within("t"), 1, Effort.EXACT, ())
         assert len(patient.query_batch(*asked)) == 1
         with pytest.raises(Unavailable, match=r"within 0\.5 s"):
@@ -174,18 +174,18 @@ def test_a_long_search_is_waited_for_while_the_owner_answers_others(folder: Path
 def test_a_silent_owner_is_told_within_one_timeout(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the deadlines that are given: a search that may take longer asks in time whether others are served."""
     asked: list[tuple[str, float]] = []
-    ask = RemoteEngine._ask
+    ask = EngineOwnerClient._ask
 
-    def noted(engine: RemoteEngine, message: Message, deadline: float, longer: float = 0.0) -> object:
+    def noted(engine: EngineOwnerClient, message: Message, deadline: float, longer: float = 0.0) -> object:
         asked.append((message[0], deadline))
         return ask(engine, message, deadline, longer)
 
     with Owner(folder) as owner:
         memory = opened(owner.ready())
-        engine = RemoteEngine(owner.socket, 0.4, search_timeout=1000.0)
+        engine = EngineOwnerClient(owner.socket, 0.4, search_timeout=1000.0)
         engine.ping()
         owner.suspend()
-        monkeypatch.setattr(RemoteEngine, "_ask", noted)
+        monkeypatch.setattr(EngineOwnerClient, "_ask", noted)
         with pytest.raises(Unavailable, match=r"within 0\.4 s"):
             engine.query_batch(units(1), Search(vector_name(ENCODER), within("t"), 1, Effort.EXACT, ()))
         with pytest.raises(Unavailable, match=r"within 0\.4 s"):
@@ -204,7 +204,7 @@ def test_nobody_waits_for_calls_that_hang(folder: Path) -> None:
     )
     with Owner(folder, prelude=prelude) as hanging, Owner(folder) as sound:
         memory = opened(hanging.ready())
-        engine = RemoteEngine(hanging.socket, timeout=60)
+        engine = EngineOwnerClient(hanging.socket, timeout=60)
         with ThreadPoolExecutor(20) as threads:
             counts = [threads.submit(engine.count, within("t")) for _ in range(20)]
             until(lambda: len(list(hanging.data.glob("hangs-*"))) == 20, "all to hang")
@@ -221,13 +221,13 @@ def test_nobody_waits_for_calls_that_hang(folder: Path) -> None:
 def test_no_owner_is_unavailable(folder: Path) -> None:
     start = time.monotonic()
     with pytest.raises(Unavailable):
-        RemoteEngine(folder / "s", timeout=0.3).ping()
+        EngineOwnerClient(folder / "s", timeout=0.3).ping()
     assert time.monotonic() - start >= 0.3
 
 
 def test_a_call_before_the_collection_is_created_is_unavailable(folder: Path) -> None:
     with Owner(folder) as owner:
-        engine = RemoteEngine(owner.ready().socket, timeout=30)
+        engine = EngineOwnerClient(owner.ready().socket, timeout=30)
         assert engine.inspect() is None
         with pytest.raises(Unavailable, match="not created"):
             engine.count(within("t"))
@@ -237,7 +237,7 @@ def test_a_call_before_the_collection_is_created_is_unavailable(folder: Path) ->
 def test_errors_keep_their_class_and_leave_the_connection_whole(folder: Path) -> None:
     with Owner(folder) as owner:
         memory = opened(owner.ready())
-        engine = RemoteEngine(owner.socket, timeout=30)
+        engine = EngineOwnerClient(owner.socket, timeout=30)
         with pytest.raises(AttributeError):
             engine.count(cast(PointFilter, "no filter"))
         with pytest.raises(ValueError, match="UUID"):
@@ -269,7 +269,7 @@ def test_a_stranger_is_refused_and_disturbs_nobody(folder: Path) -> None:
             connection.send_bytes(b"no pickle")
             with pytest.raises(EOFError):
                 connection.recv()
-        RemoteEngine(owner.socket, timeout=10).ping()
+        EngineOwnerClient(owner.socket, timeout=10).ping()
 
 
 def test_socket_and_key_are_for_this_user_alone(folder: Path) -> None:
@@ -285,7 +285,7 @@ def test_a_second_owner_is_refused_and_leaves_the_first_alone(folder: Path) -> N
         second.start()
         assert second.process is not None
         assert second.process.wait(30) != 0
-        RemoteEngine(first.socket, timeout=10).ping()
+        EngineOwnerClient(first.socket, timeout=10).ping()
 
 
 def test_a_folder_is_held_by_one_engine(folder: Path) -> None:

@@ -14,7 +14,7 @@ from visual_memory.schemas.image import State
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 from visual_memory.services.vector_engines.qdrant_edge.group_commit import GroupCommit
-from visual_memory.services.vector_engines.qdrant_edge.shard_files import Shards
+from visual_memory.services.vector_engines.qdrant_edge.shard_files import ShardFiles
 
 
 def test_each_writer_waits_for_a_sync_that_began_after_its_write() -> None:
@@ -97,7 +97,7 @@ def test_the_log_brings_back_what_the_segments_lost(
     A kill in the middle of a flush leaves a part of them newer than the rest.
     """
     monkeypatch.setattr(
-        "visual_memory.services.vector_engines.qdrant_edge.group_commit.FLUSH_SECONDS", 3600
+        "visual_memory.services.vector_engines.qdrant_edge.segment_flusher.FLUSH_SECONDS", 3600
     )  # nothing is flushed but by this test
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     engine = EdgeEngine(whole)
@@ -146,7 +146,7 @@ def test_a_log_that_the_engine_renames_while_it_is_synced_costs_no_write(folder:
 
 
 def test_a_new_shard_is_made_durable_while_the_engine_renames_its_next_log(folder: Path) -> None:
-    shards = Shards(folder, 0)
+    shards = ShardFiles(folder, 0)
     shard = shards.make({"test": 4})
     (shard.folder / "wal" / "tmp-open-99").symlink_to("renamed")
     shards.switch(shard, {"test": 4})

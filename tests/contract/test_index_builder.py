@@ -21,7 +21,7 @@ from visual_memory.services.vector_engines.engine_contract import (
     Delete,
     Index,
     Insert,
-    Named,
+    NamedVectors,
     Point,
     PointFilter,
     Search,
@@ -41,7 +41,7 @@ COUNT = 600
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     """An index pays for a few hundred points already."""
-    monkeypatch.setattr(index_schedule, "SCANNED", 100 * DIMENSION * index_schedule.BYTES / 1024)
+    monkeypatch.setattr(index_schedule, "FULL_SCAN_KIB", 100 * DIMENSION * index_schedule.BYTES / 1024)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_an_index_is_built_by_itself_where_too_many_points_are_outside(
     engine = EdgeEngine(folder)
     until(lambda: indexed(engine) == COUNT, "an index")
     engine.write([Insert(points(100, first=COUNT))])  # no more than are compared one by one
-    assert not engine._rewriting.is_due()
+    assert not engine._compactor.is_due()
     engine.write([Insert(points(30, first=COUNT + 100))])
     until(lambda: indexed(engine) == COUNT + 130, "another index")
     assert len(everything(engine)) == COUNT + 130
@@ -142,18 +142,18 @@ def test_an_index_is_built_by_itself_where_too_many_points_are_outside(
 def test_points_that_were_moved_out_of_the_index_count_too(edge: EdgeEngine) -> None:
     edge.compact()
     edge.write([SetPayload({"said": "so"}, of(half=1))])
-    assert edge._rewriting.is_due()
+    assert edge._compactor.is_due()
     edge.compact()
-    assert not edge._rewriting.is_due()
+    assert not edge._compactor.is_due()
     assert indexed(edge) == COUNT
 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]) -> None:
     """Do something while an index is built."""
 
-    def build(shard: Path, vectors: Mapping[str, int], may_go_on: Callable[[], None]) -> None:
+    def build(shard: Path, vectors: Mapping[str, int], check_stop: Callable[[], None]) -> None:
         work()
-        build_index(shard, vectors, may_go_on)
+        build_index(shard, vectors, check_stop)
 
     monkeypatch.setattr(compaction, "build_index", build)
 
@@ -165,7 +165,9 @@ def test_what_is_written_during_the_building_is_there_afterwards(
         edge.write([Insert(points(10, first=COUNT))])
         edge.write([Delete(of(number=0))])
         edge.write([SetPayload({"said": "late"}, of(number=1))])
-        edge.write([UpdateVectors([point(2)], Named(VECTOR, units(1, seed=9, dimension=DIMENSION)), within("t"))])
+        edge.write(
+            [UpdateVectors([point(2)], NamedVectors(VECTOR, units(1, seed=9, dimension=DIMENSION)), within("t"))]
+        )
         edge.index({"number": Index(FieldType.INTEGER)})
 
     edge.index({"number": Index(FieldType.INTEGER)})

@@ -25,7 +25,7 @@ from visual_memory.services.memory.points.point_filters import marked_by, within
 from visual_memory.services.memory.points.point_payload import to_point
 from visual_memory.services.memory.store_embeddings import NotRemembered
 from visual_memory.services.vector_engines.engine_contract import Engine, Payload, Replace, SetPayload, Vectors, Write
-from visual_memory.services.vector_engines.hnsw_parameters import REACH
+from visual_memory.services.vector_engines.hnsw_parameters import EFFORTS
 
 pytestmark = [  # what local mode says of what it does not need
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
@@ -415,7 +415,7 @@ def test_under_a_filter_by_labels_or_a_range_a_search_looks_farther(
             assert len(hits) == len(images)
         memory.search.nearest(tenant, vectors[:1], 9, as_of=datetime.now(UTC))
     assert [call.args[1].far for call in asked.call_args_list] == [False, False, True, True, True, True]
-    reach = REACH[Effort.BALANCED]
+    reach = EFFORTS[Effort.BALANCED]
     assert reach.ef(far=True) > reach.ef(far=False)
 
 

@@ -35,7 +35,7 @@ from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.memory.points.page_cursor import random_cursor
 from visual_memory.services.memory.points.point_payload import to_image
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Engine, Index, SetPayload, Vectors
-from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 pytestmark = [
@@ -338,7 +338,7 @@ def test_nothing_is_lost_or_mixed_while_images_come_go_and_change(memory: Memory
 
 def test_nothing_is_lost_or_mixed_where_the_owner_is_killed_and_compacts(folder: Path) -> None:
     with Owner(folder) as owner:
-        engine: Any = RemoteEngine(owner.ready().socket, timeout=60)
+        engine: Any = EngineOwnerClient(owner.ready().socket, timeout=60)
         memory = Memory(engine, ENCODER, DIMENSION, METADATA)
         memory.open()
         engine.add_vector("other", LONGER)

@@ -25,7 +25,7 @@ from visual_memory.services.vector_engines.engine_contract import (
     Delete,
     Engine,
     Insert,
-    Named,
+    NamedVectors,
     Point,
     PointFilter,
     Replace,
@@ -34,7 +34,7 @@ from visual_memory.services.vector_engines.engine_contract import (
     UpdateVectors,
     Vectors,
 )
-from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 pytestmark = [
@@ -81,7 +81,7 @@ def ids(given: list[Point]) -> list[str]:
 def filled(engine: Engine, tenant: str, number: int) -> list[Point]:
     """Points with the first vector."""
     given = points(tenant, number)
-    engine.write([Insert(given, Named(FIRST, units(number)))])
+    engine.write([Insert(given, NamedVectors(FIRST, units(number)))])
     return given
 
 
@@ -91,7 +91,9 @@ def nearest(engine: Engine, tenant: str, name: str, vectors: Vectors) -> list[li
 
 
 def give(engine: Engine, given: list[Point], name: str, vectors: Vectors) -> None:
-    engine.write([UpdateVectors(ids(given), Named(name, vectors), within(given[0].payload["tenant"]), beside=True)])
+    engine.write(
+        [UpdateVectors(ids(given), NamedVectors(name, vectors), within(given[0].payload["tenant"]), additional=True)]
+    )
 
 
 # Over every engine
@@ -149,8 +151,8 @@ def test_whoever_still_uses_a_dropped_name_is_told_and_harms_nothing(engine: Eng
     read = engine.write(
         [
             SetPayload({"before": 1}, within(tenant)),
-            UpdateVectors(ids(given), Named(added, longer(3)), within(tenant)),
-            UpdateVectors(ids(given)[:1], Named(FIRST, units(1, seed=5)), within(tenant)),
+            UpdateVectors(ids(given), NamedVectors(added, longer(3)), within(tenant)),
+            UpdateVectors(ids(given)[:1], NamedVectors(FIRST, units(1, seed=5)), within(tenant)),
             SetPayload({"after": 1}, within(tenant, vector=FIRST)),
             SetPayload({"never": 1}, within(tenant, vector=added)),
         ],
@@ -161,9 +163,9 @@ def test_whoever_still_uses_a_dropped_name_is_told_and_harms_nothing(engine: Eng
     fresh = points(tenant, 1)
     same = PointFilter(tenant)
     for write in (
-        Insert(fresh, Named(added, longer(1))),
+        Insert(fresh, NamedVectors(added, longer(1))),
         Insert([Point(fresh[0].id, fresh[0].payload, {added: longer(1)[0].tolist()})]),
-        Replace(given[:1], same, Named(added, longer(1))),
+        Replace(given[:1], same, NamedVectors(added, longer(1))),
     ):
         with pytest.raises(Unavailable, match=added):
             engine.write([write])
@@ -183,7 +185,7 @@ def test_a_point_that_is_gone_takes_no_vector_and_one_that_is_replaced_loses_all
     assert engine.count(PointFilter(tenant, vector=added)) == 2
     engine.write([Replace([Point(given[1].id, {**given[1].payload, "picture": "new"})], within(tenant))])
     picture = Clause("picture", FieldType.KEYWORD, (f"{tenant}/1",))
-    engine.write([UpdateVectors([given[1].id], Named(added, longer(1)), within(tenant, [picture]))])
+    engine.write([UpdateVectors([given[1].id], NamedVectors(added, longer(1)), within(tenant, [picture]))])
     assert engine.count(PointFilter(tenant, lacks=added, ids=(given[1].id,))) == 1
     assert engine.count(PointFilter(tenant, lacks=FIRST, ids=(given[1].id,))) == 1
 
@@ -212,7 +214,7 @@ def test_no_byte_of_what_was_dropped_is_left_after_a_compaction(folder: Path, ed
 
 def changed_while_copying(edge: EdgeEngine, page: int, change: "list[object]") -> list[int]:
     """Lets a compaction do something after it has copied some pages, once; returns how often it looked."""
-    usual, looks = edge._rewriting._may_go_on, [0]
+    usual, looks = edge._compactor._check_stop, [0]
 
     def look() -> None:
         usual()
@@ -221,7 +223,7 @@ def changed_while_copying(edge: EdgeEngine, page: int, change: "list[object]") -
             for each in change:
                 each()  # type: ignore[operator]
 
-    edge._rewriting._may_go_on = look  # type: ignore[method-assign]
+    edge._compactor._check_stop = look  # type: ignore[method-assign]
     return looks
 
 
@@ -260,20 +262,20 @@ def test_a_name_that_is_dropped_and_added_while_a_copy_is_made_is_empty_in_it(
 
 def test_an_index_is_built_over_two_names(edge: EdgeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "visual_memory.services.vector_engines.qdrant_edge.index_schedule.SCANNED", 1
+        "visual_memory.services.vector_engines.qdrant_edge.index_schedule.FULL_SCAN_KIB", 1
     )  # KiB: a hundred points are many
     given = filled(edge, "t", 400)
     edge.add_vector("other", LONGER)
     give(edge, given[:200], "other", longer(200))
-    assert edge._rewriting.is_due()
-    edge._rewriting.index()
-    assert not edge._rewriting.is_due(), "half of the points lack a vector, and none is outside"
+    assert edge._compactor.is_due()
+    edge._compactor.index()
+    assert not edge._compactor.is_due(), "half of the points lack a vector, and none is outside"
     with edge._shards.use() as shard:
         assert shard.engine.info().indexed_vectors_count == 600
     give(edge, given[200:], "other", longer(200, seed=6))
-    assert edge._rewriting.is_due()
-    edge._rewriting.index()
-    assert not edge._rewriting.is_due()
+    assert edge._compactor.is_due()
+    edge._compactor.index()
+    assert not edge._compactor.is_due()
     balanced = Search("other", within("t"), 1, Effort.BALANCED, ("number",))
     assert [each.columns["number"] for each in edge.query_batch(longer(200), balanced)] == [[n] for n in range(200)]
     edge.drop_vector("other")
@@ -309,7 +311,7 @@ import os, pathlib, sys
 from visual_memory.services.vector_engines.qdrant_edge import edge_engine as edge, shard_files as shards
 folder, change, longer, step, when = sys.argv[1:]
 engine = edge.EdgeEngine(pathlib.Path(folder))
-owner = {"settle": shards, "_record": shards.Shards, "replace": pathlib.Path, "sync": shards}[step]
+owner = {"sync_shard": shards, "_record": shards.ShardFiles, "replace": pathlib.Path, "sync": shards}[step]
 held = getattr(owner, step)
 def die(*arguments, **named):
     if when == "after":
@@ -323,7 +325,7 @@ KILLS = [(step, when) for step in ("_record", "replace", "sync") for when in ("b
 
 @pytest.mark.parametrize(
     ("change", "step", "when"),
-    [("add", "settle", "before"), *(("add", *each) for each in KILLS), *(("drop", *each) for each in KILLS)],
+    [("add", "sync_shard", "before"), *(("add", *each) for each in KILLS), *(("drop", *each) for each in KILLS)],
 )
 def test_a_kill_at_any_step_leaves_it_done_or_not(folder: Path, change: str, step: str, when: str) -> None:
     engine = EdgeEngine(folder / "data")
@@ -358,7 +360,7 @@ def test_a_kill_at_any_step_leaves_it_done_or_not(folder: Path, change: str, ste
 def test_an_owner_that_is_killed_again_and_again_loses_and_mixes_nothing(folder: Path) -> None:
     """Names come, are filled, go and come again, with a kill after each: what was acknowledged counts, and no more."""
     with Owner(folder) as owner:
-        engine: Any = RemoteEngine(owner.ready().socket, timeout=30)
+        engine: Any = EngineOwnerClient(owner.ready().socket, timeout=30)
         Memory(engine, ENCODER, DIMENSION, METADATA).open()
         given = filled(engine, "t", 200)
 
@@ -388,7 +390,7 @@ def test_an_owner_that_is_killed_again_and_again_loses_and_mixes_nothing(folder:
 
 def test_a_kill_in_the_middle_of_filling_keeps_what_was_acknowledged(folder: Path) -> None:
     with Owner(folder) as owner:
-        engine: Any = RemoteEngine(owner.ready().socket, timeout=30)
+        engine: Any = EngineOwnerClient(owner.ready().socket, timeout=30)
         Memory(engine, ENCODER, DIMENSION, METADATA).open()
         given, rows = filled(engine, "t", 2000), longer(2000)
         engine.add_vector("other", LONGER)
@@ -419,6 +421,6 @@ def test_a_name_of_another_size_under_the_same_name_is_refused_by_its_vectors(ed
     with pytest.raises(ValueError, match="numbers"):
         give(edge, given, "other", units(3))
     with pytest.raises(ValueError, match="numbers"):
-        edge.write([Insert(points("t", 1), Named("other", units(1)))])
+        edge.write([Insert(points("t", 1), NamedVectors("other", units(1)))])
     assert edge.count(PointFilter(vector=FIRST)) == 3
     assert np.isclose(len(everything(edge)), 3)

@@ -9,7 +9,7 @@ from qdrant_client import QdrantClient, models
 from visual_memory.schemas.image import now
 from visual_memory.services.vector_engines import qdrant_server_vacuum
 from visual_memory.services.vector_engines.engine_contract import Compaction
-from visual_memory.services.vector_engines.qdrant_server import QdrantEngine
+from visual_memory.services.vector_engines.qdrant_server import QdrantServerEngine
 
 USUAL = (0.3, 4000)
 
@@ -67,8 +67,8 @@ class Dying:
         return getattr(self._server, name)
 
 
-def engine_of(client: object) -> QdrantEngine:
-    return QdrantEngine(cast(QdrantClient, client), "test")
+def engine_of(client: object) -> QdrantServerEngine:
+    return QdrantServerEngine(cast(QdrantClient, client), "test")
 
 
 @pytest.fixture(autouse=True)

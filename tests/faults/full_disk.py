@@ -20,8 +20,8 @@ from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 from visual_memory.services.infrastructure.storage.disk_space import MIB
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_filters import marked_by, within
-from visual_memory.services.vector_engines.engine_contract import Named, UpdateVectors
-from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.engine_contract import NamedVectors, UpdateVectors
+from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
 
 FLOOR = 256 * MIB
 DIMENSION = 1280
@@ -82,10 +82,9 @@ def fill_the_engine(disk: Path) -> dict[str, Any]:
 
 def fill_while_compacting(disk: Path) -> dict[str, Any]:
     """The room goes while the copy is written: it is broken off, removed, and done once there is room."""
-    slow = (
-        "import time; from visual_memory.services.vector_engines.qdrant_edge import shard_copy as c; p = c.Copy._put;"
-    )
-    slow += "c.Copy._put = lambda self, records: (time.sleep(0.3), p(self, records))"
+    slow = "import time; from visual_memory.services.vector_engines.qdrant_edge import shard_copy as c;"
+    slow += "p = c.ShardCopy._put;"
+    slow += "c.ShardCopy._put = lambda self, records: (time.sleep(0.3), p(self, records))"
     ballast, refused = Ballast(disk), 0
     with Owner(disk / "o", FLOOR, slow) as owner:
         memory = _opened(owner.ready())
@@ -155,7 +154,7 @@ def _all_remembered(stack: Stack, image_ids: list[str]) -> bool:
 
 
 def _opened(owner: Owner) -> Memory:
-    memory = Memory(RemoteEngine(owner.socket, timeout=30), "e", DIMENSION, METADATA)
+    memory = Memory(EngineOwnerClient(owner.socket, timeout=30), "e", DIMENSION, METADATA)
     memory.open()
     return memory
 
@@ -177,7 +176,7 @@ def _embed(memory: Memory, images: list[StoredImage], number: int) -> list[str]:
     if some:
         return _remember(memory, some)
     ids = [point_id("t", each.image_id) for each in images[:BATCH]]
-    memory.points.engine.write([UpdateVectors(ids, Named("e", units(BATCH, dimension=DIMENSION)), within("t"))])
+    memory.points.engine.write([UpdateVectors(ids, NamedVectors("e", units(BATCH, dimension=DIMENSION)), within("t"))])
     return []
 
 

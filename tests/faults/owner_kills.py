@@ -22,7 +22,7 @@ from visual_memory.services.vector_engines.engine_contract import (
     Delete,
     Index,
     Insert,
-    Named,
+    NamedVectors,
     Point,
     PointFilter,
     Replace,
@@ -30,7 +30,7 @@ from visual_memory.services.vector_engines.engine_contract import (
     UpdateVectors,
     Write,
 )
-from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
 
 VECTOR = "v"
 DIMENSION = 8
@@ -40,8 +40,8 @@ INDEXES: dict[str, Index] = {
     "number": Index(FieldType.INTEGER),
 }
 OFTEN_FLUSHED = (
-    "from visual_memory.services.vector_engines.qdrant_edge import group_commit, index_schedule;"
-    " group_commit.FLUSH_SECONDS = 0.05; index_schedule.SCANNED = 1"  # KiB
+    "from visual_memory.services.vector_engines.qdrant_edge import index_schedule, segment_flusher;"
+    " segment_flusher.FLUSH_SECONDS = 0.05; index_schedule.FULL_SCAN_KIB = 1"  # KiB
 )
 """So that many kills meet a flush, or the building of an index."""
 
@@ -53,7 +53,7 @@ Held = dict[str, tuple[dict[str, Any], bytes]]
 class Writer:
     """One thread's points, all of one tenant: what the engine acknowledged, and every marker that must be gone."""
 
-    engine: RemoteEngine
+    engine: EngineOwnerClient
     tenant: str
     stop: threading.Event
     random: random.Random
@@ -96,7 +96,7 @@ class Writer:
         ids = self._some()
         vectors = units(len(ids), seed=self.random.getrandbits(32), dimension=DIMENSION)
         if ids:
-            self._send(UpdateVectors(ids, Named(VECTOR, vectors), within(self.tenant)))
+            self._send(UpdateVectors(ids, NamedVectors(VECTOR, vectors), within(self.tenant)))
         for point, vector in zip(ids, vectors, strict=True):
             self.held[point] = (self.held[point][0], vector.tobytes())
 
@@ -148,7 +148,7 @@ def kill_again_and_again(folder: Path, kills: int, *, compacting: bool, writers:
     stop = threading.Event()
     chance = random.Random(kills)
     with Owner(folder, prelude=OFTEN_FLUSHED) as owner:
-        engine = RemoteEngine(owner.ready().socket, timeout=60)
+        engine = EngineOwnerClient(owner.ready().socket, timeout=60)
         engine.create(VECTOR, DIMENSION, INDEXES)
         shape = engine.inspect()
         writing = [Writer(engine, f"t{n}", stop, random.Random(n)) for n in range(writers)]
@@ -189,7 +189,7 @@ def kill_again_and_again(folder: Path, kills: int, *, compacting: bool, writers:
         return Outcome(lost, returned, during, sum(each.writes for each in writing))
 
 
-def held_by(engine: RemoteEngine) -> Held:
+def held_by(engine: EngineOwnerClient) -> Held:
     """Every point of an engine."""
     points, cursor = engine.export(EVERY_POINT, 500, None)
     while cursor is not None:
@@ -198,7 +198,7 @@ def held_by(engine: RemoteEngine) -> Held:
     return {point.id: (point.payload, _bytes(point.vectors)) for point in points}
 
 
-def _compact_on_and_on(engine: RemoteEngine, stop: threading.Event) -> None:
+def _compact_on_and_on(engine: EngineOwnerClient, stop: threading.Event) -> None:
     while not stop.is_set():
         try:
             engine.compact()

@@ -32,7 +32,7 @@ from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.unit_vectors import to_units
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT
-from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
 
 TENANT = "default"
 HOUR = timedelta(hours=1)
@@ -117,7 +117,7 @@ class Machine(RuleBasedStateMachine):
         """A new place with an engine of its own."""
         self.folder = self.stack.enter_context(quick_folder())
         self.owner = self.stack.enter_context(Owner(self.folder)).ready()
-        self.engine = RemoteEngine(self.owner.socket, timeout=60)
+        self.engine = EngineOwnerClient(self.owner.socket, timeout=60)
         self.parts = Parts(self.folder, self.opened(), self.pool, Pixels(), TENANT)
         self.parts.receipts = receipts_in(self.parts.database, self.mirror)
 

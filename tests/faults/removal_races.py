@@ -19,7 +19,7 @@ from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.intake.remember_pictures import RememberPictures
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
 
 SLICE = 4
 DELIVERIES = 2
@@ -130,5 +130,5 @@ def _remember(tenant: str) -> None:
 
 def _parts(socket: Path, folder: Path, pool: ThreadPoolExecutor) -> Parts:
     encoder = Pixels()
-    memory = Memory(RemoteEngine(socket, timeout=60), encoder.name, encoder.dimension, METADATA)
+    memory = Memory(EngineOwnerClient(socket, timeout=60), encoder.name, encoder.dimension, METADATA)
     return Parts(folder, memory, pool, encoder)

@@ -30,7 +30,7 @@ from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.memory.points.point_payload import to_image
 from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Point
-from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
 
 ALIKE = 0.99999
 """Least cosine of a vector to the one that its encoder makes of the same picture, in batches of another size."""
@@ -91,7 +91,7 @@ class Commands:
 
     def points(self) -> list[Point]:
         """Every point, by way of the running service's engine."""
-        engine = RemoteEngine(DataPaths(self.data).engine_socket, 60)
+        engine = EngineOwnerClient(DataPaths(self.data).engine_socket, 60)
         points: list[Point]
         points, cursor = engine.export(EVERY_POINT, 500, None)
         while cursor is not None:

@@ -23,7 +23,7 @@ from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_filters import marked_by
 from visual_memory.services.memory.store_embeddings import NotRemembered
 from visual_memory.services.vector_engines.engine_contract import Vectors
-from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
 
 ENCODER = "made/up encoder"
 DIMENSION = 8
@@ -115,7 +115,7 @@ class Owner:
     def ready(self) -> "Owner":
         """Started, and answering."""
         self.start()
-        engine = RemoteEngine(self.socket, timeout=30)
+        engine = EngineOwnerClient(self.socket, timeout=30)
         engine.ping()
         engine.close()
         return self

@@ -36,7 +36,7 @@ from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import Compaction, Engine
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
-from visual_memory.services.vector_engines.qdrant_server import QdrantEngine
+from visual_memory.services.vector_engines.qdrant_server import QdrantServerEngine
 
 FIRST = spec("pixels", fingerprint="1" * 64, dimension=GRID * GRID * 3)
 SECOND = spec("tones", fingerprint="2" * 64, dimension=GRID * GRID)
@@ -179,7 +179,7 @@ def _engine(kind: str, folder: Path) -> Iterator[Engine]:
         case "edge":
             yield EdgeEngine(folder / "engine")
         case "local":
-            yield QdrantEngine(local_client(), "test")
+            yield QdrantServerEngine(local_client(), "test")
         case name:
             with server_engine(name) as engine:
                 yield engine

@@ -28,7 +28,7 @@ from visual_memory.services.memory.points.normalise_stored_text import normalise
 from visual_memory.services.removal.migrate_covered_images_v1 import delete_incomplete_records
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
-from visual_memory.services.vector_engines.open_engine import hold_engine, open_engine
+from visual_memory.services.vector_engines.open_engine import open_engine, open_exclusive_engine
 
 SLICE = 16
 """Pictures that are held decoded at once, at least: each slice costs the store its calls, however small it is."""
@@ -158,7 +158,7 @@ def engine_of_commands(settings: Settings, alone: bool = False) -> tuple[Engine,
     """
     places = DataPaths(settings.data)
     try:
-        return hold_engine(settings.store, places.engine), settings.store.url is not None
+        return open_exclusive_engine(settings.store, places.engine), settings.store.url is not None
     except Unavailable:
         if alone:
             raise

@@ -1,1 +1,1 @@
-"""The embedded engine: Qdrant Edge in a folder of this machine."""
+"""The embedded engine: Qdrant Edge in a local folder."""

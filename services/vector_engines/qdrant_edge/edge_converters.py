@@ -1,4 +1,4 @@
-"""What the contract says, as Qdrant Edge's objects."""
+"""Convert filters, points, indexes and searches of the contract to objects of Qdrant Edge."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -7,8 +7,8 @@ import numpy as np
 import qdrant_edge as edge
 
 from visual_memory.schemas.field_types import FieldType
-from visual_memory.services.vector_engines.engine_contract import Index, Named, Point, PointFilter, Search
-from visual_memory.services.vector_engines.hnsw_parameters import REACH
+from visual_memory.services.vector_engines.engine_contract import Index, NamedVectors, Point, PointFilter, Search
+from visual_memory.services.vector_engines.hnsw_parameters import EFFORTS
 from visual_memory.services.vector_engines.translate_filter import translate_filter
 
 _PARAMS: Mapping[FieldType, Callable[..., Any]] = {
@@ -21,39 +21,39 @@ _PARAMS: Mapping[FieldType, Callable[..., Any]] = {
 
 
 def to_edge_index(index: Index) -> Any:
-    """A payload index; what is to be on the disk is read through the system's cache."""
+    """A payload index; those on disk are read through the page cache."""
     tenant = {"is_tenant": True} if index.is_tenant else {}
     return _PARAMS[index.kind](memory=edge.Memory.Cached if index.on_disk else None, **tenant)
 
 
-def named_indexes(schema: Mapping[str, Any]) -> dict[str, str]:
-    """The types of a shard's payload indexes, as the contract names them."""
+def index_types(schema: Mapping[str, Any]) -> dict[str, str]:
+    """The types of a shard's payload indexes, in the contract's names."""
     return {field: str(index.data_type).rpartition(".")[2].lower() for field, index in schema.items()}
 
 
-def params_of(search: Search) -> edge.SearchParams:
-    """How far a search looks."""
-    reach = REACH.get(search.effort)
-    if reach is None:
+def to_search_params(search: Search) -> edge.SearchParams:
+    """The parameters of a search at its effort."""
+    effort = EFFORTS.get(search.effort)
+    if effort is None:
         return edge.SearchParams(exact=True)
-    compared = edge.QuantizationSearchParams(rescore=True, oversampling=reach.oversampling(search.k))
-    return edge.SearchParams(hnsw_ef=reach.ef(far=search.far), quantization=compared)
+    rescored = edge.QuantizationSearchParams(rescore=True, oversampling=effort.oversampling(search.k))
+    return edge.SearchParams(hnsw_ef=effort.ef(far=search.far), quantization=rescored)
 
 
-def to_edge_points(points: Sequence[Point], vectors: Named | None, ids: Collection[str]) -> list[edge.Point]:
-    """Those points that have one of these ids."""
+def to_edge_points(points: Sequence[Point], vectors: NamedVectors | None, ids: Collection[str]) -> list[edge.Point]:
+    """The points that have one of these ids."""
     if vectors is None:
-        held = (dict(point.vectors) for point in points)
+        named = (dict(point.vectors) for point in points)
     else:
-        held = ({vectors.name: memoryview(row)} for row in vectors.rows)  # Edge reads each number out of it
-    given = zip(points, held, strict=True)
-    return [edge.Point(point.id, vector, point.payload) for point, vector in given if point.id in ids]
+        named = ({vectors.name: memoryview(row)} for row in vectors.rows)  # Edge reads the numbers from the buffer
+    pairs = zip(points, named, strict=True)
+    return [edge.Point(point.id, vector, point.payload) for point, vector in pairs if point.id in ids]
 
 
 def to_edge_filter(where: PointFilter) -> edge.Filter:
-    """The same filter as Edge's."""
-    made: edge.Filter = translate_filter(where, _EdgeTerms())
-    return made
+    """Convert a filter."""
+    converted: edge.Filter = translate_filter(where, _EdgeTerms())
+    return converted
 
 
 class _EdgeTerms:
@@ -66,9 +66,9 @@ class _EdgeTerms:
         return edge.Filter(should=conditions)
 
     def equal(self, field: str, value: str | bool) -> edge.FieldCondition:
-        # a Python bool would be taken for the number 0 or 1, and match no payload
-        given: Any = np.bool_(value) if isinstance(value, bool) else value
-        return edge.FieldCondition(field, match=edge.MatchValue(given))
+        # Edge takes a Python bool for the number 0 or 1, which matches no payload
+        converted: Any = np.bool_(value) if isinstance(value, bool) else value
+        return edge.FieldCondition(field, match=edge.MatchValue(converted))
 
     def equal_any(self, field: str, values: list[str] | list[int]) -> edge.FieldCondition:
         return edge.FieldCondition(field, match=edge.MatchAny(values))

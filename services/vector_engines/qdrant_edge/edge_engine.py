@@ -1,4 +1,4 @@
-"""The contract over Qdrant Edge: the server's engine inside this process, in a folder that it holds alone."""
+"""The engine contract over Qdrant Edge: the server's engine in this process, over a folder that it locks."""
 
 import fcntl
 import os
@@ -28,57 +28,58 @@ from visual_memory.services.vector_engines.engine_contract import (
     UpdateVectors,
     Vectors,
     Write,
-    check_named,
+    check_vector_names,
 )
-from visual_memory.services.vector_engines.qdrant_edge.compaction import Rewriting
+from visual_memory.services.vector_engines.qdrant_edge.compaction import Compactor
 from visual_memory.services.vector_engines.qdrant_edge.edge_converters import (
-    named_indexes,
-    params_of,
+    index_types,
     to_edge_filter,
     to_edge_index,
     to_edge_points,
+    to_search_params,
 )
-from visual_memory.services.vector_engines.qdrant_edge.group_commit import Flushing, GroupCommit
+from visual_memory.services.vector_engines.qdrant_edge.group_commit import GroupCommit
 from visual_memory.services.vector_engines.qdrant_edge.index_schedule import IndexSchedule
-from visual_memory.services.vector_engines.qdrant_edge.shard_files import Shard, Shards
-from visual_memory.services.vector_engines.qdrant_edge.write_tracker import Ids, Writes
+from visual_memory.services.vector_engines.qdrant_edge.segment_flusher import SegmentFlusher
+from visual_memory.services.vector_engines.qdrant_edge.shard_files import Shard, ShardFiles
+from visual_memory.services.vector_engines.qdrant_edge.write_tracker import Ids, WriteTracker
 
 ALL = 2**31 - 1
 AT_ONCE = 16
-"""Queries in one call of Edge, which lets no other thread go on meanwhile; comparing more at once is hardly quicker."""
+"""Queries in one call of Edge, which blocks all other threads meanwhile; larger calls are hardly faster."""
 PER_POINT = 512
-"""Bytes; a mark on each of 20,000 points took 275 a point, a deletion 17."""
+"""Bytes that a change of a point may take; marking 20,000 points took 275 each, deleting them 17."""
 PER_NEW = 4096
 COPIES = 2
-"""A new point with its vector takes so much at most, and its vector twice: in the log and in a segment."""
+"""A new point takes at most `PER_NEW` bytes, and its vector twice: in the log and in a segment."""
 
 
 class EdgeEngine:
-    """One collection in a folder of this machine.
+    """One collection in a local folder.
 
     Args:
-        folder: created where missing; held by one process at a time.
+        folder: created if it is missing; only one process at a time may open it.
         floor: bytes that must stay free on its disk, see `services.infrastructure.storage.disk_space`; a full disk
-            would end the process. With too few to open the collection every call raises `OutOfSpace`, until there is
-            room.
+            kills the process. If there are too few to open the collection, every call raises `OutOfSpace` until
+            there are enough.
 
     Raises:
-        Unavailable: another process holds the folder.
+        Unavailable: another process has opened the folder.
     """
 
     def __init__(self, folder: Path, floor: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._floor = floor
-        self._lock = _hold(folder / "lock")
-        self._shards = Shards(folder, floor)
+        self._lock = _lock(folder / "lock")
+        self._shards = ShardFiles(folder, floor)
         self._ending = threading.Event()
-        self._writes = Writes()
-        self._flushing = Flushing(self._shards, self._ending)
-        self._commit = GroupCommit(self._flushing.sync_log)
-        self._rewriting = Rewriting(self._shards, self._writes, self._ending)
-        self._erase = GroupCommit(self._rewriting.erase)
-        self._schedule = IndexSchedule(self._rewriting.index, self._writes, self._ending)
+        self._writes = WriteTracker()
+        self._flusher = SegmentFlusher(self._shards, self._ending)
+        self._commit = GroupCommit(self._flusher.sync_log)
+        self._compactor = Compactor(self._shards, self._writes, self._ending)
+        self._erase = GroupCommit(self._compactor.erase)
+        self._schedule = IndexSchedule(self._compactor.index, self._writes, self._ending)
 
     def inspect(self) -> Shape | None:
         """See `Engine.inspect`."""
@@ -86,48 +87,48 @@ class EdgeEngine:
         if vectors is None:
             return None
         with self._shards.use() as shard:
-            return Shape(vectors, named_indexes(shard.engine.info().payload_schema))
+            return Shape(vectors, index_types(shard.engine.info().payload_schema))
 
     def create(self, vector: str, size: int, indexes: Mapping[str, Index]) -> None:
         """See `Engine.create`."""
-        with self._writes.turn, translate_full_disk():
+        with self._writes.lock, translate_full_disk():
             if self._shards.vectors() is None:
-                self._shards.need(NEW)
+                self._shards.require_space(NEW)
                 self._shards.switch(self._shards.make({vector: size}), {vector: size})
         self.index(indexes)
 
     def add_vector(self, name: str, size: int) -> None:
         """See `Engine.add_vector`."""
-        with self._writes.turn, translate_full_disk():
-            held = self._vectors().get(name)
-            if held is None:
-                self._shards.need(NEW)
+        with self._writes.lock, translate_full_disk():
+            existing = self._vectors().get(name)
+            if existing is None:
+                self._shards.require_space(NEW)
                 self._shards.add_vector(name, size)
-            elif held != size:
-                raise EncoderMismatch(f"the collection has vectors {name} of {held} numbers, not of {size}")
+            elif existing != size:
+                raise EncoderMismatch(f"the collection has vectors {name} of {existing} numbers, not of {size}")
 
     def drop_vector(self, name: str) -> None:
         """See `Engine.drop_vector`."""
-        with self._writes.turn, translate_full_disk():
+        with self._writes.lock, translate_full_disk():
             if {*self._vectors()} == {name}:
                 raise ValueError(f"the collection has no vectors but {name}")
-            self._shards.need(DELETE)
+            self._shards.require_space(DELETE)
             self._shards.drop_vector(name)
 
     def index(self, indexes: Mapping[str, Index]) -> None:
         """See `Engine.index`."""
-        with self._writes.turn, self._shards.use() as shard, translate_full_disk():
-            self._shards.need(NEW)
+        with self._writes.lock, self._shards.use() as shard, translate_full_disk():
+            self._shards.require_space(NEW)
             for field, schema in indexes.items():
                 shard.engine.update(edge.UpdateOperation.create_field_index(field, to_edge_index(schema)))
         self._commit()
 
     def write(self, writes: Sequence[Write], read: Sequence[str] = (), urgent: bool = False) -> list[Payload]:
         """See `Engine.write`."""
-        with self._writes.turn, self._shards.use() as shard, translate_full_disk():
+        with self._writes.lock, self._shards.use() as shard, translate_full_disk():
             for write in writes:
                 self._write(shard, write, urgent=urgent)
-        self._commit()  # even where nothing was written: what made a condition fail may not be durable yet
+        self._commit()  # also if nothing was written: the write that made a condition fail may not be durable yet
         return self.retrieve(read) if read else []
 
     def retrieve(self, ids: Sequence[str]) -> list[Payload]:
@@ -175,7 +176,7 @@ class EdgeEngine:
 
     def query_batch(self, vectors: Vectors, search: Search) -> list[Answer]:
         """See `Engine.query_batch`."""
-        params, where = params_of(search), to_edge_filter(search.where)
+        params, where = to_search_params(search), to_edge_filter(search.where)
         requests = [
             edge.QueryRequest(
                 limit=search.k,
@@ -193,8 +194,8 @@ class EdgeEngine:
                     for start in range(0, len(requests), AT_ONCE)
                     for answer in shard.engine.query_batch(edge.QueryBatchRequest(requests[start : start + AT_ONCE]))
                 ]
-        except Exception:  # Edge raises nothing more particular
-            check_named([search.name], self._vectors())
+        except Exception:  # Edge raises nothing more specific
+            check_vector_names([search.name], self._vectors())
             raise
         return [Answer.of(((each.score, each.payload or {}) for each in one), search.fields) for one in answers]
 
@@ -204,7 +205,7 @@ class EdgeEngine:
         return Compaction(erased=True)
 
     def recover(self) -> None:
-        """See `Engine.recover`: opening the folder has done it."""
+        """See `Engine.recover`: opening the folder does it."""
 
     def ping(self) -> None:
         """See `Engine.ping`."""
@@ -215,33 +216,33 @@ class EdgeEngine:
     def close(self) -> None:
         """See `Engine.close`."""
         self._ending.set()
-        self._flushing.join()
+        self._flusher.join()
         self._schedule.join()
         self._shards.close()
         os.close(self._lock)
 
     def _write(self, shard: Shard, write: Write, *, urgent: bool) -> None:
-        """Decide which points are written and how, and write them; nobody else writes meanwhile.
+        """Find the points that a write changes, and write them; the caller has the write lock.
 
-        The log then holds points by their ids: it is applied again after a crash, to segments of which a part may be
-        newer than the rest, where a condition could find something else than it did.
+        The log then names points by id. After a crash it is replayed over segments of different ages, where a filter
+        could match other points than it did.
         """
         if not _has_vectors_of(write, self._vectors()):
             return
         share = _share_of(write, urgent=urgent)
-        self._shards.need(share)
-        ids, operation = _decided(shard, write)
+        self._shards.require_space(share)
+        ids, operation = _resolve(shard, write)
         if ids:
-            if (size := len(ids) * _size_of(write)) > self._floor * DELETE:  # less is within the floors' own room
-                self._shards.need(share, size)
-            self._writes.note(ids)
+            if (size := len(ids) * _size_of(write)) > self._floor * DELETE:  # smaller writes fit between two floors
+                self._shards.require_space(share, size)
+            self._writes.add(ids)
             shard.engine.update(operation)
 
     def _vectors(self) -> Mapping[str, int]:
         return self._shards.vectors() or {}
 
 
-def _hold(path: Path) -> int:
+def _lock(path: Path) -> int:
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -251,65 +252,65 @@ def _hold(path: Path) -> int:
     return lock
 
 
-def _has_vectors_of(write: Write, held: Mapping[str, int]) -> bool:
-    """Whether the collection has the vectors that a write gives; the engine would write half of a point, then fail.
+def _has_vectors_of(write: Write, stored: Mapping[str, int]) -> bool:
+    """Whether the collection has the vectors of a write; else the engine would write half of a point, then fail.
 
     Args:
-        write: any.
-        held: the names of the collection's vectors with their sizes.
+        write: any write.
+        stored: names and sizes of the collection's vectors.
 
     Raises:
-        Unavailable: it has not, and points were to be put with them.
-        ValueError: it has some of another size.
+        Unavailable: it does not have them, and points are inserted or replaced with them.
+        ValueError: its vectors have another size.
     """
     if isinstance(write, Insert | Replace):
-        check_named(write.names, held)
+        check_vector_names(write.names, stored)
     vectors = getattr(write, "vectors", None)
-    if vectors is None or vectors.name not in held:
+    if vectors is None or vectors.name not in stored:
         return vectors is None
-    if (size := vectors.rows.shape[1]) != held[vectors.name]:
-        raise ValueError(f"the vectors {vectors.name} have {held[vectors.name]} numbers, not {size}")
+    if (size := vectors.rows.shape[1]) != stored[vectors.name]:
+        raise ValueError(f"the vectors {vectors.name} have {stored[vectors.name]} numbers, not {size}")
     return True
 
 
-def _decided(shard: Shard, write: Write) -> tuple[Ids, edge.UpdateOperation]:
-    """The points that a write is about at this moment, and what is done to them."""
+def _resolve(shard: Shard, write: Write) -> tuple[Ids, edge.UpdateOperation]:
+    """The points that a write changes now, and the operation on them."""
     match write:
         case Insert():
-            given = [point.id for point in write.points]
-            ids = {*given} - _ids(shard.engine.retrieve([*given], False, False))
+            all_ids = [point.id for point in write.points]
+            ids = {*all_ids} - _ids(shard.engine.retrieve([*all_ids], False, False))
             return ids, edge.UpdateOperation.upsert_points(to_edge_points(write.points, write.vectors, ids))
         case Replace():
-            ids = _meeting(shard, write.where, [point.id for point in write.points])
+            ids = _matching(shard, write.where, [point.id for point in write.points])
             return ids, edge.UpdateOperation.upsert_points(to_edge_points(write.points, write.vectors, ids))
         case SetPayload():
-            ids = _meeting(shard, write.where)
+            ids = _matching(shard, write.where)
             return ids, edge.UpdateOperation.set_payload([*ids], write.payload)
         case UpdateVectors():
-            ids = _meeting(shard, write.where, write.ids)
+            ids = _matching(shard, write.where, write.ids)
             rows = zip(write.ids, write.vectors.rows.tolist(), strict=True)
             vectors = [edge.PointVectors(point, {write.vectors.name: row}) for point, row in rows if point in ids]
             return ids, edge.UpdateOperation.update_vectors(vectors)
         case Delete():
-            ids = _meeting(shard, write.where)
+            ids = _matching(shard, write.where)
             return ids, edge.UpdateOperation.delete_points([*ids])
 
 
 def _share_of(write: Write, *, urgent: bool) -> float:
-    """The part of the floor that must stay free; see `services.infrastructure.storage.disk_space`."""
+    """The share of the floor that must stay free; see `services.infrastructure.storage.disk_space`."""
     match write:
         case Insert() | Replace():
             return NEW
         case SetPayload():
             return REMOVE if urgent else FINISH
         case UpdateVectors():
-            return NEW if write.beside else FINISH
+            return NEW if write.additional else FINISH
         case Delete():
             return DELETE
 
 
 def _size_of(write: Write) -> int:
-    """Bytes that the change of a point may take; with its vector, where that is new."""
+    """Bytes that a write may take for each point, with its vector if the write has one."""
     if not isinstance(write, Insert | Replace | UpdateVectors) or write.vectors is None:
         return PER_POINT
     return PER_NEW + COPIES * write.vectors.rows.itemsize * int(write.vectors.rows.shape[1])
@@ -319,8 +320,8 @@ def _ids(records: Iterable[edge.Record]) -> Ids:
     return {str(record.id) for record in records}
 
 
-def _meeting(shard: Shard, where: PointFilter, ids: Sequence[str] | None = None) -> Ids:
-    """The points that meet a filter; with `ids`, those of these."""
+def _matching(shard: Shard, where: PointFilter, ids: Sequence[str] | None = None) -> Ids:
+    """The points that meet a filter, among `ids` if given."""
     among = where if ids is None else replace(where, ids=tuple(ids))
     request = edge.ScrollRequest(limit=ALL, filter=to_edge_filter(among), with_payload=False)
     records, _ = shard.engine.scroll(request)

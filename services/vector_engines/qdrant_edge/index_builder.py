@@ -1,6 +1,6 @@
-"""An index over a shard, built by a process of its own: the engine would hold up every other thread while it builds.
+"""Build the HNSW index of a shard in a child process: in this one, the engine would block all other threads.
 
-The process holds no setting and no secret, gives way to others, and ends with its parent, however that ends.
+The child gets no settings and no secrets, runs at low priority and ends with its parent, however that ends.
 """
 
 import json
@@ -14,8 +14,8 @@ from pathlib import Path
 import qdrant_edge as edge
 
 from visual_memory.services.infrastructure.processes.prctl import end_with_parent
-from visual_memory.services.vector_engines.hnsw_parameters import CANDIDATES, EDGES, QUANTILE, SCANNED
-from visual_memory.services.vector_engines.qdrant_edge.shard_files import config_of
+from visual_memory.services.vector_engines.hnsw_parameters import EF_CONSTRUCT, FULL_SCAN_KIB, HNSW_M, QUANTILE
+from visual_memory.services.vector_engines.qdrant_edge.shard_files import shard_config
 
 LOOK_SECONDS = 0.1
 NICENESS = 10
@@ -24,28 +24,28 @@ NO_BOUND = 2**40
 
 
 class IndexFailed(Exception):
-    """The process that builds an index ended without it."""
+    """The child process did not build the index."""
 
 
-def build_index(shard: Path, vectors: Mapping[str, int], may_go_on: Callable[[], None]) -> None:
-    """Let a process build the index of a shard.
+def build_index(shard: Path, vectors: Mapping[str, int], check_stop: Callable[[], None]) -> None:
+    """Build the index of a shard in a child process.
 
-    Must be called in a thread that lives as long as the call, for the process ends with it.
+    The child ends with the thread that calls this.
 
     Args:
-        shard: its folder; open nowhere.
-        vectors: its named vectors with their sizes.
-        may_go_on: called again and again; what it raises ends the building.
+        shard: its folder; must not be open anywhere.
+        vectors: names and sizes of its vectors.
+        check_stop: called repeatedly; an exception that it raises stops the build.
 
     Raises:
-        IndexFailed: the process ended otherwise than well; the shard may be unusable.
+        IndexFailed: the child failed; the shard may be unusable.
     """
-    told = json.dumps({"shard": str(shard), "vectors": dict(vectors), "parent": os.getpid()})
-    command = [sys.executable, "-m", "visual_memory.services.vector_engines.qdrant_edge.index_builder", told]
+    arguments = json.dumps({"shard": str(shard), "vectors": dict(vectors), "parent": os.getpid()})
+    command = [sys.executable, "-m", "visual_memory.services.vector_engines.qdrant_edge.index_builder", arguments]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, env=_environment()) as process:  # noqa: S603 - our own
         try:
             while process.poll() is None:
-                may_go_on()
+                check_stop()
                 try:
                     process.wait(LOOK_SECONDS)
                 except subprocess.TimeoutExpired:
@@ -58,28 +58,28 @@ def build_index(shard: Path, vectors: Mapping[str, int], may_go_on: Callable[[],
 
 
 def _environment() -> dict[str, str]:
-    """Where modules and libraries are, and none of the secrets that our own environment may hold."""
-    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
-    return kept | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    """The paths of modules and libraries, without the secrets that the environment may contain."""
+    libraries = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    return libraries | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def main() -> None:
-    """Build the index that the first argument tells of (JSON)."""
-    told = json.loads(sys.argv[1])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is meant for the parent, which ends this
-    end_with_parent(told["parent"], signal.SIGKILL)
+    """Build the index that the first argument describes (JSON)."""
+    arguments = json.loads(sys.argv[1])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the parent, which ends this process
+    end_with_parent(arguments["parent"], signal.SIGKILL)
     os.nice(NICENESS)
-    shard = edge.EdgeShard.load(told["shard"], _config(told["vectors"]))
+    shard = edge.EdgeShard.load(arguments["shard"], _config(arguments["vectors"]))
     shard.optimize()
     shard.flush()
     shard.close()
 
 
 def _config(vectors: Mapping[str, int]) -> edge.EdgeConfig:
-    """One segment with a graph over all vectors, which are compared by 8 bits a number; however few they are."""
-    return config_of(
+    """One segment with a graph over all vectors, however few, quantised to 8 bits a number."""
+    return shard_config(
         vectors,
-        hnsw_config=edge.HnswIndexConfig(EDGES, CANDIDATES, SCANNED),
+        hnsw_config=edge.HnswIndexConfig(HNSW_M, EF_CONSTRUCT, FULL_SCAN_KIB),
         quantization_config=edge.ScalarQuantizationConfig(
             edge.ScalarType.Int8, quantile=QUANTILE, memory=edge.Memory.Cached
         ),

@@ -1,4 +1,4 @@
-"""A shard copied while it is used: what is written meanwhile is copied again."""
+"""Copy a shard while it is in use; points that are written meanwhile are copied again."""
 
 from collections.abc import Callable, Collection
 
@@ -9,25 +9,25 @@ PAGES_AT_ONCE = 20
 """Pages between two flushes of the copy, so that its write-ahead log stays short."""
 
 
-class Copy:
-    """Copies live points: payload and vectors to the last bit, and the payload indexes.
+class ShardCopy:
+    """Copies live points, with payloads and vectors bit for bit, and payload indexes.
 
     Args:
-        source: what is copied; others may write to it.
-        target: nobody else's.
-        may_go_on: called before each page; what it raises ends the copying.
+        source: the shard to copy; others may write to it.
+        target: the copy; nothing else uses it.
+        check_stop: called before each page; an exception that it raises stops the copy.
     """
 
-    def __init__(self, source: edge.EdgeShard, target: edge.EdgeShard, may_go_on: Callable[[], None]) -> None:
+    def __init__(self, source: edge.EdgeShard, target: edge.EdgeShard, check_stop: Callable[[], None]) -> None:
         self._source = source
         self._target = target
-        self._may_go_on = may_go_on
+        self._check_stop = check_stop
 
     def indexes(self) -> None:
-        """Give the copy the payload indexes that it lacks."""
-        held = {field: str(index.data_type) for field, index in self._target.info().payload_schema.items()}
+        """Create the payload indexes that the copy lacks."""
+        existing = {field: str(index.data_type) for field, index in self._target.info().payload_schema.items()}
         for field, index in self._source.info().payload_schema.items():
-            if held.get(field) != str(index.data_type):
+            if existing.get(field) != str(index.data_type):
                 kind = index.data_type if index.params is None else index.params
                 self._target.update(edge.UpdateOperation.create_field_index(field, kind))
 
@@ -36,7 +36,7 @@ class Copy:
         cursor: edge.PointId | None = None
         pages = 0
         while True:
-            self._may_go_on()
+            self._check_stop()
             request = edge.ScrollRequest(offset=cursor, limit=PAGE, with_payload=True, with_vector=True)
             records, cursor = self._source.scroll(request)
             self._put(records)
@@ -47,10 +47,10 @@ class Copy:
                 return
 
     def again(self, ids: Collection[str]) -> None:
-        """Let the copy hold these points as the source holds them now, or as little."""
+        """Copy points again as they are now; delete those that are gone."""
         listed = list(ids)
         for start in range(0, len(listed), PAGE):
-            self._may_go_on()
+            self._check_stop()
             page = listed[start : start + PAGE]
             records = self._source.retrieve([*page], with_payload=True, with_vector=True)
             gone: list[edge.PointId] = [*{*page} - {str(record.id) for record in records}]

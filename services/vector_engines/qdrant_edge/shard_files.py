@@ -1,7 +1,7 @@
-"""The shards in an engine's folder: one is the collection; others are in the making, or on their way out.
+"""Open, create, switch and discard the shards in an engine's folder.
 
-``collection.json`` names the one that counts and is replaced by rename, so a collection is made, or exchanged for its
-copy, as a whole or not at all. Whatever it does not name is rubbish of a crash.
+``collection.json`` names the current shard and is replaced by a rename, so that a collection is created, or replaced by
+its copy, as a whole or not at all. Any other shard is left over from a crash.
 """
 
 import json
@@ -20,141 +20,141 @@ from visual_memory.schemas.errors import OutOfSpace, Unavailable
 from visual_memory.services.infrastructure.storage.disk_space import DELETE, FINISH, check_free_space
 from visual_memory.services.infrastructure.storage.fsync import sync
 
-LAST_CALL = 10.0
-"""Seconds that those who use a shard have to end before it is closed at the very end."""
+CLOSE_SECONDS = 10.0
+"""How long `close` waits for the users of a shard."""
 
 READ_AT_ONCE = 2**20
 
 
 @dataclass(eq=False)
 class Shard:
-    """An open shard, with the number of those who use it at this moment."""
+    """An open shard and the number of its current users."""
 
     folder: Path
     engine: edge.EdgeShard
     users: int = 0
 
 
-class Shards:
-    """The shards in a folder that this process holds alone.
+class ShardFiles:
+    """The shards in a folder that only this process uses.
 
     Args:
-        folder: where they are.
+        folder: contains the shards.
         floor: bytes that must stay free on its disk, see `services.infrastructure.storage.disk_space`.
 
     Attributes:
-        changes: how often the collection's named vectors were changed.
+        changes: number of changes of the collection's named vectors.
     """
 
     def __init__(self, folder: Path, floor: int) -> None:
         self._folder = folder
         self._floor = floor
         self._file = folder / "collection.json"
-        self._turn = threading.Condition()
+        self._condition = threading.Condition()
         self._current: Shard | None = None
         self._closed = False
-        self._held: Any = json.loads(self._file.read_text()) if self._file.exists() else None
+        self._recorded: Any = json.loads(self._file.read_text()) if self._file.exists() else None
         self.changes = 0
         self._remove_leftovers()
         if self._file.exists():
-            with suppress(OutOfSpace):  # then it is opened once there is room
+            with suppress(OutOfSpace):  # it is opened later, when there is enough free space
                 self._open()
 
     def vectors(self) -> dict[str, int] | None:
-        """The collection's named vectors with their sizes; None before it is made."""
-        return None if self._held is None else dict(self._held["vectors"])
+        """Names and sizes of the collection's vectors; None before it is created."""
+        return None if self._recorded is None else dict(self._recorded["vectors"])
 
     def add_vector(self, name: str, size: int) -> None:
-        """Let the collection have vectors of another name, which it has not; while nobody else writes.
+        """Add vectors of a new name to the collection; the caller has the write lock.
 
-        ``collection.json`` names them last: killed before, they are taken back when the shard is opened.
+        ``collection.json`` is written last: after a kill before that, they are removed when the shard is opened.
         """
         with self.use() as shard:
             self.changes += 1
-            shard.engine.update(edge.UpdateOperation.delete_vector_name(name))  # what a lost sync may have left
+            shard.engine.update(edge.UpdateOperation.delete_vector_name(name))  # left over if a sync was lost
             shard.engine.update(edge.UpdateOperation.create_dense_vector(name, size, edge.Distance.Cosine))
-            settle(shard)
-            self._record(shard, {**self._held["vectors"], name: size})
+            sync_shard(shard)
+            self._record(shard, {**self._recorded["vectors"], name: size})
 
     def drop_vector(self, name: str) -> None:
-        """Take the vectors of a name from the collection; while nobody else writes.
+        """Remove the vectors of a name from the collection; the caller has the write lock.
 
-        ``collection.json`` loses them first: killed after that, they are taken from the shard when it is opened.
+        ``collection.json`` is written first: after a kill after that, they are removed when the shard is opened.
         """
         with self.use() as shard:
             self.changes += 1
-            if name in (held := self._held["vectors"]):
-                self._record(shard, {other: size for other, size in held.items() if other != name})
+            if name in (vectors := self._recorded["vectors"]):
+                self._record(shard, {other: size for other, size in vectors.items() if other != name})
             shard.engine.update(edge.UpdateOperation.delete_vector_name(name))
             shard.engine.flush()
 
-    def need(self, share: float, size: int = 0) -> None:
-        """Return if the disk has room for so many bytes beside a share of the floor.
+    def require_space(self, share: float, size: int = 0) -> None:
+        """Check that the disk has free space for `size` bytes and a share of the floor.
 
         Raises:
-            OutOfSpace: it has not.
+            OutOfSpace: it does not.
         """
         check_free_space(self._folder, self._floor * share, size)
 
     @contextmanager
     def use(self) -> Iterator[Shard]:
-        """The collection's shard, which is not closed before this ends; opened where it was not.
+        """The collection's shard, opened if necessary; it stays open until the context ends.
 
         Raises:
-            OutOfSpace: the disk has too little room to open it.
-            Unavailable: there is no collection yet, or no longer.
+            OutOfSpace: the disk does not have enough free space to open it.
+            Unavailable: the collection is not created yet, or closed.
         """
-        with self._turn:
+        with self._condition:
             shard = self._open()
             shard.users += 1
         try:
             yield shard
         finally:
-            with self._turn:
+            with self._condition:
                 shard.users -= 1
-                self._turn.notify_all()
+                self._condition.notify_all()
 
     def make(self, vectors: Mapping[str, int]) -> Shard:
-        """A new, empty shard, which does not count before `switch`."""
+        """Create an empty shard; `switch` makes it the collection's."""
         folder = self._folder / f"shard-{uuid.uuid4().hex}"
         folder.mkdir()
         try:
-            return Shard(folder, edge.EdgeShard.create(str(folder), config_of(vectors)))
+            return Shard(folder, edge.EdgeShard.create(str(folder), shard_config(vectors)))
         except BaseException:
             shutil.rmtree(folder)
             raise
 
     def rebuild(self, shard: Shard, build: Callable[[Path], None]) -> None:
-        """Let something else work on a shard that nobody uses, which is closed meanwhile."""
+        """Close a shard that has no users, let `build` change its files, and open it again."""
         shard.engine.close()
         build(shard.folder)
         shard.engine = _load(shard.folder)
 
     def switch(self, shard: Shard, vectors: Mapping[str, int]) -> None:
-        """Make a shard durable, then let it be the collection's."""
-        settle(shard)
+        """Make a shard durable, and make it the collection's."""
+        sync_shard(shard)
         self._record(shard, vectors)
 
     def discard(self, shard: Shard) -> None:
-        """Close and delete a shard once nobody uses it; nothing where it is the collection's."""
-        with self._turn:
+        """Close and delete a shard when it has no users; do nothing if it is the collection's."""
+        with self._condition:
             if shard is self._current:
                 return
-            self._turn.wait_for(lambda: shard.users == 0)
+            self._condition.wait_for(lambda: shard.users == 0)
         shard.engine.close()
         shutil.rmtree(shard.folder)
         sync(self._folder)
 
     def close(self) -> None:
-        """Write and close the collection's shard, once nobody uses it or some seconds have passed."""
-        with self._turn:
+        """Flush and close the collection's shard when it has no users or after `CLOSE_SECONDS`."""
+        with self._condition:
             self._closed = True
             shard = self._current
             if shard is None:
                 return
-            self._turn.wait_for(lambda: shard.users == 0, LAST_CALL)
-        with suppress(OutOfSpace):  # the log holds what the segments lack
-            self.need(DELETE)
+            self._condition.wait_for(lambda: shard.users == 0, CLOSE_SECONDS)
+        with suppress(OutOfSpace):  # the log has the missing writes
+            self.require_space(DELETE)
             shard.engine.flush()
         shard.engine.close()
 
@@ -162,47 +162,47 @@ class Shards:
         if self._closed:
             raise Unavailable("the store is ending; send it again")
         if self._current is None:
-            if self._held is None:
+            if self._recorded is None:
                 raise Unavailable("the collection is not created yet")
-            self.need(FINISH)
-            folder = self._folder / self._held["shard"]
+            self.require_space(FINISH)
+            folder = self._folder / self._recorded["shard"]
             shard = Shard(folder, _load(folder))
-            _drop_others(shard, self._held["vectors"])
+            _drop_unrecorded(shard, self._recorded["vectors"])
             self._current = shard
         return self._current
 
     def _record(self, shard: Shard, vectors: Mapping[str, int]) -> None:
-        """Let ``collection.json`` name a shard and its named vectors, durably."""
-        held = {"shard": shard.folder.name, "vectors": dict(vectors)}
+        """Write a shard and its named vectors to ``collection.json``, durably."""
+        record = {"shard": shard.folder.name, "vectors": dict(vectors)}
         sync(self._folder)
-        draft = self._file.with_suffix(".new")
-        draft.write_text(json.dumps(held))
-        sync(draft)
-        with self._turn:
-            draft.replace(self._file)
-            self._held = held
+        temporary = self._file.with_suffix(".new")
+        temporary.write_text(json.dumps(record))
+        sync(temporary)
+        with self._condition:
+            temporary.replace(self._file)
+            self._recorded = record
             self._current = shard
         sync(self._folder)
 
     def _remove_leftovers(self) -> None:
         for folder in self._folder.glob("shard-*"):
-            if self._held is None or folder.name != self._held["shard"]:
+            if self._recorded is None or folder.name != self._recorded["shard"]:
                 shutil.rmtree(folder)
         sync(self._folder)
 
 
 def _load(folder: Path) -> edge.EdgeShard:
-    """Open a shard, with its files in the system's cache: Edge would hold up every other thread while it reads them."""
+    """Open a shard after reading its files into the page cache: Edge blocks all other threads while it reads them."""
     buffer = bytearray(READ_AT_ONCE)
-    for place in filter(Path.is_file, (folder / "segments").rglob("*")):
-        with place.open("rb", buffering=0) as file:
+    for path in filter(Path.is_file, (folder / "segments").rglob("*")):
+        with path.open("rb", buffering=0) as file:
             while file.readinto(buffer):
                 pass
     return edge.EdgeShard.load(str(folder))
 
 
-def _drop_others(shard: Shard, vectors: Collection[str]) -> None:
-    """Take the vectors from a shard that the collection does not have: a kill left them in the middle of a change."""
+def _drop_unrecorded(shard: Shard, vectors: Collection[str]) -> None:
+    """Remove vectors that the collection does not have: left over from a change that was killed."""
     config = json.loads((shard.folder / "edge_config.json").read_text())
     others = config["vectors"].keys() - {*vectors}
     for name in others:
@@ -211,19 +211,19 @@ def _drop_others(shard: Shard, vectors: Collection[str]) -> None:
         shard.engine.flush()
 
 
-def config_of(vectors: Mapping[str, int], **further: Any) -> edge.EdgeConfig:
-    """What a shard of these named vectors is made with.
+def shard_config(vectors: Mapping[str, int], **further: Any) -> edge.EdgeConfig:
+    """The configuration of a shard with these named vectors.
 
-    One thread searches for each caller: more of them take twice the time of a processor, to win nothing by it. Payloads
-    are kept in the system's cache like the vectors: every search reads some.
+    Each caller's search runs in one thread: more threads take twice the processor time and are not faster. Payloads are
+    kept in the page cache like the vectors, because every search reads some.
     """
     params = {name: edge.EdgeVectorParams(size, edge.Distance.Cosine) for name, size in vectors.items()}
     return edge.EdgeConfig(vectors=params, max_search_threads=1, payload_memory=edge.Memory.Cached, **further)
 
 
-def settle(shard: Shard) -> None:
-    """Make all that a shard holds durable."""
+def sync_shard(shard: Shard) -> None:
+    """Make all files of a shard durable."""
     shard.engine.flush()
-    for place in (*shard.folder.rglob("*"), shard.folder):
-        with suppress(FileNotFoundError):  # the log's next file, which is made under another name in the background
-            sync(place)
+    for path in (*shard.folder.rglob("*"), shard.folder):
+        with suppress(FileNotFoundError):  # the next log file, which is created under another name in the background
+            sync(path)

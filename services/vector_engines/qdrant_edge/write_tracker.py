@@ -1,4 +1,4 @@
-"""Who may write to the embedded engine's collection, and which points were written."""
+"""Allow one write to the embedded collection at a time, and track which points were written."""
 
 import threading
 from collections.abc import Iterator
@@ -7,44 +7,44 @@ from contextlib import contextmanager
 Ids = set[str]
 
 
-class Writes:
-    """One write at a time, noted by its points.
+class WriteTracker:
+    """The write lock, and the ids of written points.
 
     Attributes:
-        turn: held by whoever writes: an operation by filter must not meet half of another write.
+        lock: every writer acquires it, so that an operation by filter never sees half of another write.
     """
 
     def __init__(self) -> None:
-        self.turn = threading.Lock()
-        self._outside: Ids = set()
-        self._followed: Ids | None = None
+        self.lock = threading.Lock()
+        self._unindexed: Ids = set()
+        self._tracked: Ids | None = None
 
-    def note(self, ids: Ids) -> None:
-        """These points are about to be written; in one's turn."""
-        self._outside |= ids
-        if self._followed is not None:
-            self._followed |= ids
+    def add(self, ids: Ids) -> None:
+        """Record points that are about to be written; the caller has the lock."""
+        self._unindexed |= ids
+        if self._tracked is not None:
+            self._tracked |= ids
 
-    def outside(self) -> int:
-        """How many points were written since the shard was opened or exchanged: they lie outside of its index."""
-        return len(self._outside)
+    def unindexed(self) -> int:
+        """Number of points written since the shard was opened or replaced; its index does not have them."""
+        return len(self._unindexed)
 
-    def exchanged(self) -> None:
-        """The shard was exchanged for one that holds all that was written; in one's turn."""
-        self._outside = set()
+    def note_switch(self) -> None:
+        """Record that a shard with all written points has replaced the old one; the caller has the lock."""
+        self._unindexed = set()
 
     @contextmanager
-    def followed(self) -> Iterator[None]:
-        """While this lasts, `take` tells what is written."""
-        with self.turn:
-            self._followed = set()
+    def tracked(self) -> Iterator[None]:
+        """Track writes for `take_tracked` until the context ends."""
+        with self.lock:
+            self._tracked = set()
         try:
             yield
         finally:
-            with self.turn:
-                self._followed = None
+            with self.lock:
+                self._tracked = None
 
-    def take(self) -> Ids:
-        """The points written since they are followed, or since this was called last; in one's turn."""
-        taken, self._followed = self._followed or set(), set()
+    def take_tracked(self) -> Ids:
+        """The points written since tracking began or since the last call; the caller has the lock."""
+        taken, self._tracked = self._tracked or set(), set()
         return taken

@@ -8,17 +8,17 @@ import pytest
 from visual_memory.services.vector_engines.qdrant_edge import index_schedule
 from visual_memory.services.vector_engines.qdrant_edge.index_schedule import (
     LOOK_SECONDS,
-    MOST_PUT_OFF,
+    MAX_POSTPONED,
     REST_SECONDS,
     IndexSchedule,
 )
-from visual_memory.services.vector_engines.qdrant_edge.write_tracker import Writes
+from visual_memory.services.vector_engines.qdrant_edge.write_tracker import WriteTracker
 
 
 class Looks(threading.Event):
     """Ends after some looks, before each of which so many points are written."""
 
-    def __init__(self, writes: Writes, written: Sequence[int]) -> None:
+    def __init__(self, writes: WriteTracker, written: Sequence[int]) -> None:
         super().__init__()
         self.writes = writes
         self.written = list(written)
@@ -29,14 +29,14 @@ class Looks(threading.Event):
         self.pauses.append(timeout)
         self.look += 1
         if self.look < len(self.written):
-            self.writes.note({f"{self.look}-{number}" for number in range(self.written[self.look])})
+            self.writes.add({f"{self.look}-{number}" for number in range(self.written[self.look])})
         else:
             self.set()
         return self.is_set()
 
 
 def looks_that_count(written: Sequence[int]) -> list[int]:
-    writes = Writes()
+    writes = WriteTracker()
     looks, counted = Looks(writes, written), list[int]()
     IndexSchedule(lambda: counted.append(looks.look), writes, looks).join()
     return counted
@@ -45,11 +45,11 @@ def looks_that_count(written: Sequence[int]) -> list[int]:
 def test_it_waits_while_much_is_written_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_schedule, "BUSY", 5)
     assert looks_that_count([0, 5, 6, 6, 0, 5]) == [0, 1, 4, 5]
-    assert looks_that_count([6] * 2 * MOST_PUT_OFF) == [MOST_PUT_OFF - 1, 2 * MOST_PUT_OFF - 1]
+    assert looks_that_count([6] * 2 * MAX_POSTPONED) == [MAX_POSTPONED - 1, 2 * MAX_POSTPONED - 1]
 
 
 def test_it_rests_after_one_that_failed() -> None:
-    looks, outcomes = Looks(Writes(), [0, 0]), iter([RuntimeError("no room"), None])
+    looks, outcomes = Looks(WriteTracker(), [0, 0]), iter([RuntimeError("no room"), None])
 
     def build() -> None:
         if (error := next(outcomes)) is not None:
