@@ -13,7 +13,6 @@ import PIL.Image
 from PIL.Image import DecompressionBombError, DecompressionBombWarning
 
 from visual_memory.schemas.errors import DecoderFailed, InvalidPicture, TooLarge, VisualMemoryError
-from visual_memory.services.decoding.colour_to_srgb import find_profile
 from visual_memory.services.decoding.file_formats.jpeg import strip_metadata
 from visual_memory.services.decoding.file_formats.png import strip_ancillary_chunks
 from visual_memory.services.decoding.file_formats.recognise_format import (
@@ -31,6 +30,7 @@ from visual_memory.services.decoding.file_formats.recognise_format import (
 from visual_memory.services.decoding.file_formats.tiff import read_tiff
 from visual_memory.services.decoding.file_formats.tiff_samples import decode_tiff
 from visual_memory.services.decoding.file_formats.webp import read_webp_size, strip_incomplete_chunks
+from visual_memory.services.decoding.find_colour_profile import find_profile
 from visual_memory.services.decoding.picture_limits import PictureLimits, check_bytes, check_pixels
 from visual_memory.services.decoding.preprocessing_crop import Preprocessing
 

@@ -68,7 +68,7 @@ class RunEvaluation:
         if not self.evaluations.has_report(tenant, owned.id):
             summary, report = self._evaluate(tenant, owned.id, registration.request, progress)
             self.evaluations.put_report(owned, summary, report)
-        self.evaluations.delete_queries(tenant, owned.id)
+        self.evaluations.queries.delete(tenant, owned.id)
 
     def _evaluate(
         self, tenant: str, evaluation_id: str, request: EvaluationRequest, progress: Progress
@@ -124,7 +124,7 @@ class RunEvaluation:
         """The labelled queries, each once; fills `locations`, where their thumbnails are."""
         labels: dict[str, list[str]] = {}
         rows: list[Vectors] = []
-        for key, batch in self.evaluations.queries(tenant, evaluation_id):
+        for key, batch in self.evaluations.queries.all(tenant, evaluation_id):
             for position, (image_id, sent, row) in enumerate(zip(batch.ids, batch.labels, batch.rows(), strict=True)):
                 if image_id not in locations:
                     locations[image_id] = key, position
@@ -137,7 +137,7 @@ class RunEvaluation:
         """The thumbnail of a query with a location, or of a remembered image, if one can be made."""
         if image_id in locations:
             key, position = locations[image_id]
-            return self.evaluations.read_queries(key).thumbnails[position]
+            return self.evaluations.queries.read(key).thumbnails[position]
         try:
             image = self.memory.images.get(tenant, [image_id]).get(image_id)
             if image is None:

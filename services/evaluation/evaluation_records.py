@@ -1,22 +1,23 @@
-"""The records of evaluations: the request, the labelled queries that were sent, and the report.
+"""The records of evaluations: the request, the state, and the report.
 
 An evaluation exists as long as its job. Queries and reports are files, which count once a row names them. A worker
 whose job was deleted, or taken over by another worker, gets no row for its report and deletes the file. Files that a
 crash leaves without a row are never shown, and are removed as orphans.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import Row, Select, delete, func, insert, select, update
+from sqlalchemy import Row, Select, func, insert, select, update
 
 from visual_memory.schemas.background_job import Job, JobKind, JobState
-from visual_memory.schemas.errors import Blocked, Conflict, InvalidRequest, NotFound
+from visual_memory.schemas.errors import Conflict, InvalidRequest, NotFound
 from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest, EvaluationSummary
-from visual_memory.services.evaluation.evaluation_files import EvaluationFiles, QueryBatch, query_key, report_key
+from visual_memory.services.evaluation.evaluation_files import EvaluationFiles, query_key, report_key
+from visual_memory.services.evaluation.evaluation_queries import EvaluationQueries, already_started, missing_evaluation
 from visual_memory.services.infrastructure.records.database import Within, nothing_else
 from visual_memory.services.infrastructure.records.tables import evaluation_pictures, evaluations, jobs
 from visual_memory.services.infrastructure.task_queue.job_records import OPEN, Jobs, OwnedJob, Stopped
@@ -48,12 +49,16 @@ class Evaluations:
         jobs: the jobs that run them.
         url: where files are stored.
         floor: bytes that must stay free on this machine's disk; see `services.infrastructure.storage.disk_space`.
+
+    Attributes:
+        queries: the labelled queries.
     """
 
     def __init__(self, jobs: Jobs, url: str | Path, floor: int = 0) -> None:
         self._jobs = jobs
         self._database = jobs.database
         self._files = EvaluationFiles(url, floor)
+        self.queries = EvaluationQueries(self._database, self._files)
 
     def create(
         self,
@@ -118,7 +123,7 @@ class Evaluations:
         with self._database.read() as connection:
             row = connection.execute(_select(tenant).where(jobs.c.id == evaluation_id)).first()
         if row is None:
-            raise _missing(evaluation_id)
+            raise missing_evaluation(evaluation_id)
         return _evaluation(row)
 
     def registration(self, tenant: str, evaluation_id: str) -> Registration:
@@ -131,7 +136,7 @@ class Evaluations:
         with self._database.read() as connection:
             row = connection.execute(query).first()
         if row is None:
-            raise _missing(evaluation_id)
+            raise missing_evaluation(evaluation_id)
         return Registration(request=EvaluationRequest.model_validate_json(row.request), encoder=row.encoder)
 
     def all(self, tenant: str) -> list[EvaluationJob]:
@@ -151,54 +156,8 @@ class Evaluations:
         if found.request.itself:
             raise InvalidRequest("this evaluation classifies the memory's own images: begin another one for pictures")
         if found.state is not JobState.COLLECTING:
-            raise _started()
+            raise already_started()
         return found
-
-    def put_queries(
-        self, tenant: str, evaluation_id: str, queries: QueryBatch, check: Callable[[], object] = lambda: None
-    ) -> None:
-        """Store labelled queries; if the same ones are sent again, they are replaced.
-
-        Args:
-            tenant: whose evaluation.
-            evaluation_id: its id.
-            queries: the pictures.
-            check: called once they are stored; if it raises `Blocked`, they are deleted.
-
-        Raises:
-            NotFound: the evaluation was deleted.
-            InvalidRequest: it was started meanwhile.
-        """
-        name = queries.file_name()
-        key = query_key(tenant, evaluation_id, name)
-        self._write(evaluation_id, key, queries.model_dump_json().encode())
-        try:
-            self._put_query_row(tenant, evaluation_id, name, len(queries.ids))
-            check()
-        except Blocked:
-            self._delete_query_row(evaluation_id, name)
-            self._files.delete(key)
-            raise
-        except (NotFound, InvalidRequest):
-            if name not in self._query_names(tenant, evaluation_id):
-                self._files.delete(key)
-            raise
-
-    def queries(self, tenant: str, evaluation_id: str) -> Iterator[tuple[str, QueryBatch]]:
-        """The labelled queries, with the keys that `read_queries` takes."""
-        for name in self._query_names(tenant, evaluation_id):
-            key = query_key(tenant, evaluation_id, name)
-            yield key, self.read_queries(key)
-
-    def read_queries(self, key: str) -> QueryBatch:
-        """Read one of the batches of labelled queries."""
-        return self._files.read_queries(key)
-
-    def delete_queries(self, tenant: str, evaluation_id: str) -> None:
-        """Delete the labelled queries."""
-        with self._database.write(urgent=True) as connection:
-            connection.execute(delete(evaluation_pictures).where(evaluation_pictures.c.job == evaluation_id))
-        self._files.delete_queries(tenant, evaluation_id)
 
     def put_report(self, owned: OwnedJob, summary: EvaluationSummary, report: bytes) -> None:
         """Store the report, a zip file.
@@ -209,7 +168,7 @@ class Evaluations:
         name = f"report-{owned.token}.zip"
         key = report_key(owned.tenant, owned.id, name)
         try:
-            self._write(owned.id, key, report)
+            self._files.write(key, report)
             with self._database.write() as connection:
                 self._jobs.check(connection, owned)
                 ours = evaluations.c.job == owned.id
@@ -284,39 +243,11 @@ class Evaluations:
             queries = connection.execute(sent.where(evaluation_pictures.c.job.in_(evaluation_ids)))
             return named | {query_key(row.tenant, row.job, row.file) for row in queries}
 
-    def _put_query_row(self, tenant: str, evaluation_id: str, name: str, pictures: int) -> None:
-        with self._database.write() as connection:
-            ours = (jobs.c.tenant == tenant) & (jobs.c.id == evaluation_id)
-            state = connection.execute(select(jobs.c.state).where(ours).with_for_update()).scalar_one_or_none()
-            if state is None:
-                raise _missing(evaluation_id)
-            if state != JobState.COLLECTING:
-                raise _started()
-            row = {"job": evaluation_id, "file": name, "pictures": pictures}
-            connection.execute(self._database.insert(evaluation_pictures).values(row).on_conflict_do_nothing())
-
-    def _delete_query_row(self, evaluation_id: str, name: str) -> None:
-        ours = (evaluation_pictures.c.job == evaluation_id) & (evaluation_pictures.c.file == name)
-        with self._database.write(urgent=True) as connection:
-            connection.execute(delete(evaluation_pictures).where(ours))
-
-    def _query_names(self, tenant: str, evaluation_id: str) -> list[str]:
-        query = select(evaluation_pictures.c.file).join(evaluations).order_by(evaluation_pictures.c.file)
-        with self._database.read() as connection:
-            ours = (evaluations.c.tenant == tenant) & (evaluations.c.job == evaluation_id)
-            return [*connection.execute(query.where(ours)).scalars()]
-
     def _report_name(self, tenant: str, evaluation_id: str) -> str | None:
         query = select(evaluations.c.report).where(evaluations.c.tenant == tenant, evaluations.c.job == evaluation_id)
         with self._database.read() as connection:
             name: str | None = connection.execute(query).scalar_one_or_none()
         return name
-
-    def _write(self, evaluation_id: str, key: str, data: bytes) -> None:
-        try:
-            self._files.write(key, data)
-        except NotFound:  # its temporary file was deleted with the evaluation
-            raise _missing(evaluation_id) from None
 
 
 def _select(tenant: str) -> Select[Any]:
@@ -344,11 +275,3 @@ def _check_open(present: Collection[Job]) -> None:
     number = sum(job.state in OPEN for job in present)
     if number >= MAX_OPEN:
         raise Conflict(f"{number} evaluations wait or run already: start this one when one of them is done")
-
-
-def _missing(evaluation_id: str) -> NotFound:
-    return NotFound(f"there is no evaluation {evaluation_id!r}")
-
-
-def _started() -> InvalidRequest:
-    return InvalidRequest("this evaluation was started already: its pictures are sent before that")

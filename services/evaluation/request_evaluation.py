@@ -108,7 +108,7 @@ class RequestEvaluation:
             thumbnails=self.decoder.thumbnails(tenant, pictures, THUMBNAIL_SIDE),
         )
         # Check again afterwards: a removal may have searched the evaluations before these were stored.
-        self.evaluations.put_queries(tenant, evaluation_id, queries, lambda: self.blocks.check(images))
+        self.evaluations.queries.put(tenant, evaluation_id, queries, lambda: self.blocks.check(images))
         return self.evaluations.load(tenant, evaluation_id)
 
     def start(self, tenant: str, evaluation_id: str, within: Within = nothing_else) -> EvaluationJob:

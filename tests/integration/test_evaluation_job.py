@@ -1,5 +1,6 @@
 """An evaluation as a job: done again where its worker died, and gone with what was removed, however late it ends."""
 
+import copy
 import dataclasses
 import io
 import json
@@ -31,6 +32,7 @@ from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.backup.archive_reader import ArchiveReader
 from visual_memory.services.evaluation import evaluation_job, evaluation_records, request_evaluation
 from visual_memory.services.evaluation.evaluation_job import RunEvaluation
+from visual_memory.services.evaluation.evaluation_queries import EvaluationQueries
 from visual_memory.services.evaluation.evaluation_records import Evaluations
 from visual_memory.services.evaluation.request_evaluation import RequestEvaluation
 from visual_memory.services.infrastructure.storage.blob_store import BlobStore
@@ -187,14 +189,14 @@ def test_a_worker_that_dies_after_the_report_has_nothing_left_to_do(
     place.add(asked, picture("disc"), label="disc")
     place.request.start(place.tenant, asked)
 
-    delete = place.evaluations.delete_queries
+    delete = place.evaluations.queries.delete
 
     def delete_then_die(*which: str) -> None:
         delete(*which)
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(place.evaluations, "delete_queries", delete_then_die)
+        patched.setattr(place.evaluations.queries, "delete", delete_then_die)
         with pytest.raises(Killed):
             place.run(AT_ONCE)
     [report] = place.files()
@@ -242,8 +244,9 @@ def test_what_a_removal_blocked_is_not_evaluated(place: Place) -> None:
         place.request.add(place.tenant, asked, [of_subject])
     with pytest.raises(Blocked):
         place.ask(PICTURES.model_copy(update={"filter": Filter.model_validate({"subject": {"not": "ann"}})}))
-    race = Once("put_queries", lambda: place.remove({"subject": "carl"}, block=True))
-    evaluations = cast(Evaluations, Hooked(place.evaluations, race))
+    race = Once("put", lambda: place.remove({"subject": "carl"}, block=True))
+    evaluations = copy.copy(place.evaluations)
+    evaluations.queries = cast(EvaluationQueries, Hooked(place.evaluations.queries, race))
     request = dataclasses.replace(place.request, evaluations=evaluations)
     with pytest.raises(Blocked):
         request.add(place.tenant, asked, [Upload(other, ImageFields(labels=["bars"], subject="carl"))])

@@ -180,6 +180,7 @@ def test_a_decoder_may_do_nothing_but_decode_and_knows_no_secret(monkeypatch: py
     ours = [
         "",
         ".colour_to_srgb",
+        ".find_colour_profile",
         ".icc_profiles",
         ".open_picture",
         ".picture_limits",
