@@ -1,5 +1,5 @@
-"""The only place where objects are built from settings: a module for each kind of process, over the `wire_` modules.
+"""Build objects from settings: one module for each kind of process, over the modules of `wiring`.
 
-Each process is a context: what it has opened is closed in reverse order when the context ends, and as well where a
-later step of its wiring fails.
+Each process is a context manager. What it opens is closed in reverse order when the context ends, or when a later step
+of its wiring fails.
 """

@@ -1,4 +1,4 @@
-"""All that the API needs."""
+"""Wire the API process."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -71,11 +71,11 @@ REMOVALS_AT_ONCE = 4
 
 @dataclass(frozen=True)
 class ApiProcess:
-    """The wired parts and use cases, for one encoder.
+    """The components and use cases of the API, for one encoder.
 
     Attributes:
-        memory: gives up on a silent store soon, because a caller waits.
-        background: for removals, which may take long.
+        memory: has a short timeout, because a caller waits.
+        background: runs removals, which may take long.
     """
 
     settings: Settings
@@ -114,25 +114,25 @@ class ApiProcess:
 
 @contextmanager
 def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
-    """Load the encoder, open the collection, wire the use cases.
+    """Load the encoder, open the collection, and wire the use cases.
 
     Raises:
         EncoderUnusable: the encoder cannot be loaded.
-        EncoderMismatch: the memory has no encoder that the settings name, or its files are others.
-        Unavailable: the store does not answer, or a restore did not end.
+        EncoderMismatch: the memory does not have the encoder of the settings, or its files have changed.
+        Unavailable: the store does not answer, or a restore is unfinished.
     """
     with ExitStack() as opened:
         curate, secret = settings.curate, load_secret(settings)
         database = wire_records(settings, opened)
-        patient_engine, engine = (
+        long_timeout_engine, engine = (
             wire_engine(settings, opened, timeout)
             for timeout in (settings.store.timeout, settings.store.request_timeout)
         )
         encoders, records = (
-            wire_encoders(settings, opened, database, patient_engine),
+            wire_encoders(settings, opened, database, long_timeout_engine),
             encoder_records_of(database),
         )
-        open_memory(settings, database, patient_engine, encoders.active())
+        open_memory(settings, database, long_timeout_engine, encoders.active())
         sandbox = wire_decoder(settings, opened)
         classify_by = wire_classify_by(settings, database, engine, records, sandbox)
         task_queue, job_queue = wire_task_queue(settings, opened), wire_job_queue(settings, opened)
@@ -158,8 +158,8 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
         readiness = ReadinessChecks(checks)
 
         def wire(encoder: SharedEncoder) -> ApiProcess:
-            patient, memory = (memory_of(settings, each, encoder) for each in (patient_engine, engine))
-            stores = wire_stores(settings, database, patient, secret, encoder.name)
+            long_timeout_memory, memory = (memory_of(settings, each, encoder) for each in (long_timeout_engine, engine))
+            stores = wire_stores(settings, database, long_timeout_memory, secret, encoder.name)
             check_restored(stores)
             decoder = sandbox.with_crop(encoder.crop)
             classify = wire_classify(settings, memory, stores, encoder, decoder)
@@ -178,7 +178,7 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
                 fetch=fetch,
                 accept=accept,
                 amend_image=wire_amend_image(settings, memory, stores),
-                accept_vectors=AcceptVectors(accept.put, patient, encoder.name, records.usable),
+                accept_vectors=AcceptVectors(accept.put, long_timeout_memory, encoder.name, records.usable),
                 classify=classify,
                 rerank=rerank,
                 decisions=stores.decisions,
@@ -187,12 +187,14 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
                 enqueue_explanation=EnqueueExplanation(stores.explanation_jobs, job_queue.enqueue),
                 removals=stores.removals,
                 receipts=receipts,
-                removal_steps=wire_removal_steps(patient, stores, lease_of(settings), rerank.remove_covered),
+                removal_steps=wire_removal_steps(
+                    long_timeout_memory, stores, lease_of(settings), rerank.remove_covered
+                ),
                 background=background,
                 evaluations=stores.evaluations,
                 request_evaluation=RequestEvaluation(
                     stores.evaluations,
-                    patient,
+                    long_timeout_memory,
                     decoder,
                     classify.embed,
                     encoder.name,
@@ -204,7 +206,7 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
                 ),
                 report_judgement=ReportJudgement(memory, stores.judgements, stores.jobs),
                 list_suspects=ListSuspects(memory, stores.judgements),
-                curate=CurateImages(patient, stores.judgements, stores.undo_after_removal),
+                curate=CurateImages(long_timeout_memory, stores.judgements, stores.undo_after_removal),
                 dead_letters=dead_letters,
                 intake_metrics=intake_metrics,
             )
@@ -220,7 +222,7 @@ def _fetch(settings: Settings) -> FetchUrls:
 def wire_rerank(
     settings: Settings, opened: ExitStack, memory: Memory, pictures: PictureStore, decoder: Decoder
 ) -> Rerank:
-    """Re-ranking; it has rates of its own, for it counts in an event loop of its own."""
+    """Wire reranking, with separate rate limits, because it runs in a separate event loop."""
     model, rates = vision_model(settings.rerank), wire_rates(settings)
     rerank = Rerank(settings.rerank, model, memory, pictures, decoder, rates)
     opened.callback(rerank.close)
@@ -228,7 +230,7 @@ def wire_rerank(
 
 
 def vision_model(settings: RerankSettings) -> VisionModel | None:
-    """The vision-language model that the settings name; None where they name none."""
+    """The vision-language model of the settings; None if they name none."""
     if settings.url is None or settings.model is None:
         return None
     key = settings.api_key.get_secret_value() if settings.api_key else ""

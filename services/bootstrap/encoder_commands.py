@@ -1,4 +1,4 @@
-"""What the commands about encoders need."""
+"""Wire the commands that manage and compare encoders."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -44,9 +44,9 @@ class EncoderCommands:
     """The use cases.
 
     Attributes:
-        memory_of: the memory of an encoder.
-        filling_of: which images have its vector.
-        is_served: whether a service may run on this machine, or on others; where none does, nobody fills.
+        memory_of: returns the memory under an encoder.
+        missing_vectors_of: finds the images that lack its vector.
+        is_served: whether a service may be running, which fills missing vectors.
     """
 
     settings: Settings
@@ -62,10 +62,10 @@ class EncoderCommands:
 
 @contextmanager
 def encoder_commands(settings: Settings) -> Iterator[EncoderCommands]:
-    """Wire them over a running service, or over the data folder itself where none runs.
+    """Wire the use cases over a running service, or over the data folder if none runs.
 
     Raises:
-        Unavailable: the store does not answer, or a restore did not end.
+        Unavailable: the store does not answer, or a restore is unfinished.
     """
     with ExitStack() as opened:
         engine, is_served = engine_of_commands(settings)
@@ -101,10 +101,10 @@ def labelled_pictures(
     encoders: tuple[EncoderSpec, EncoderSpec],
     memory_of: Callable[[EncoderSpec], Memory],
 ) -> Iterator[LabelledPictures]:
-    """Load two encoders for as long as pictures are added.
+    """Load two encoders while labelled pictures are added.
 
     Raises:
-        EncoderUnusable, EncoderMismatch: one cannot be loaded, or its files are others.
+        EncoderUnusable, EncoderMismatch: one cannot be loaded, or its files have changed.
     """
     with ExitStack() as opened:
 

@@ -1,4 +1,4 @@
-"""What the commands of whoever runs the intake need; neither memory nor encoder is opened."""
+"""Wire the commands of an operator of the intake; opens neither memory nor encoder."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +14,7 @@ from visual_memory.services.settings import Settings
 
 @dataclass(frozen=True)
 class IntakeCommands:
-    """The use cases of an operator of the intake."""
+    """The use cases."""
 
     users: StreamUsers
     dead: DeadLetters
@@ -23,7 +23,7 @@ class IntakeCommands:
 
 @contextmanager
 def intake_commands(settings: Settings) -> Iterator[IntakeCommands]:
-    """Wire them; they connect with their first call."""
+    """Wire the use cases; they connect with their first call."""
     with ExitStack() as opened:
         redis, streams = intake_redis(settings), wire_streams(settings, opened)
         opened.callback(redis.close)

@@ -1,4 +1,4 @@
-"""All that the reader of the intake needs. It embeds nothing, so no encoder is loaded."""
+"""Wire the intake reader, the process that reads the streams; it loads no encoder."""
 
 import os
 import secrets
@@ -74,10 +74,10 @@ class IntakeProcess:
 
 @dataclass(frozen=True)
 class IntakeReader:
-    """The process' loops.
+    """The loops of the process.
 
     Attributes:
-        told: that it is to end.
+        stop: set when the process must stop.
     """
 
     serve: ReaderLoop
@@ -86,7 +86,7 @@ class IntakeReader:
     stop: threading.Event
 
     def run(self) -> None:
-        """Read until told to end."""
+        """Read until `stop` is set."""
         relay = threading.Thread(target=self.relay.run, args=(self.stop,), name="celery-relay")
         relay.start()
         try:
@@ -98,32 +98,32 @@ class IntakeReader:
 
 @contextmanager
 def intake_process(settings: Settings) -> Iterator[IntakeReader]:
-    """Wire the reader over the collection, once there is one.
+    """Wait for the collection, and wire the reader.
 
     Raises:
-        InvalidRequest: the settings allow references that are none.
-        Unavailable: the store does not answer, or a restore did not end.
+        InvalidRequest: a URL prefix of the settings is not valid.
+        Unavailable: the store does not answer, or a restore is unfinished.
     """
     with ExitStack() as opened:
         secret, database = load_secret(settings), wire_records(settings, opened)
         streams = wire_streams(settings, opened)
-        patient_engine, engine = (
+        long_timeout_engine, engine = (
             wire_engine(settings, opened, timeout)
             for timeout in (settings.store.timeout, settings.store.request_timeout)
         )
         records, references = encoder_records_of(database), wire_picture_urls(settings)
-        wait_for_collection(patient_engine, records)
+        wait_for_collection(long_timeout_engine, records)
         sandbox, task_queue = wire_decoder(settings, opened), wire_task_queue(settings, opened)
         audit, clock = audit_of(settings, database), ClockCheck(database.clock_difference)
 
         def wire(encoder: EncoderSpec) -> IntakeProcess:
-            patient, memory = (memory_of(settings, each, encoder) for each in (patient_engine, engine))
-            stores = wire_stores(settings, database, patient, secret, encoder.name)
+            long_timeout_memory, memory = (memory_of(settings, each, encoder) for each in (long_timeout_engine, engine))
+            stores = wire_stores(settings, database, long_timeout_memory, secret, encoder.name)
             check_restored(stores)
             decoder = _decoder(sandbox, encoder)
             accept = wire_accept(settings, memory, stores, decoder, task_queue.enqueue, clock.check)
-            accept_vectors = AcceptVectors(accept.put, patient, encoder.name, records.usable)
-            removal_steps = wire_removal_steps(patient, stores, lease_of(settings))
+            accept_vectors = AcceptVectors(accept.put, long_timeout_memory, encoder.name, records.usable)
+            removal_steps = wire_removal_steps(long_timeout_memory, stores, lease_of(settings))
             return IntakeProcess(
                 memory,
                 AcceptImageEntries(accept, accept_vectors, references, audit),
@@ -135,9 +135,9 @@ def intake_process(settings: Settings) -> Iterator[IntakeReader]:
         wired, stop = ActiveUseCases(partial(active_spec, records), wire), threading.Event()
         refused = RefusedEntries(database, Tombstones(database, secret.key("tombstones")))
         readers = _wire_readers(settings, streams, RemovalRecords(database), refused, wired, stop.is_set)
-        settle = PublishResults(streams, lambda: wired.current().memory)
+        publish = PublishResults(streams, lambda: wired.current().memory)
         yield IntakeReader(
-            ReaderLoop(streams, readers, settle, settings.worker.concurrency),
+            ReaderLoop(streams, readers, publish, settings.worker.concurrency),
             wire_celery_relay(settings, opened, database, streams),
             StreamMetrics(streams),
             stop,
@@ -152,24 +152,24 @@ def _wire_readers(
     wired: ActiveUseCases[IntakeProcess],
     is_stopping: Callable[[], bool],
 ) -> dict[Inbox, StreamReader]:
-    """What reads the streams, by what was sent to; removals first."""
+    """Wire the readers by the kind of stream, removals first."""
     leases, duration = removals.leases, lease_of_streams(settings)
     consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    asked = RemovalStreamReader(streams, leases, duration, lambda: wired.current().remove, consumer, is_stopping)
+    requests = RemovalStreamReader(streams, leases, duration, lambda: wired.current().remove, consumer, is_stopping)
     undrained, accept = removals.undrained_positions, lambda: wired.current().accept
     images = ImageStreamReader(streams, leases, duration, accept, undrained, refused, consumer, is_stopping)
-    return {Inbox.REMOVALS: asked, Inbox.INTAKE: images}
+    return {Inbox.REMOVALS: requests, Inbox.INTAKE: images}
 
 
 def lease_of_streams(settings: Settings) -> timedelta:
-    """How long a stream is left to its reader: in half of it, any of its writes has been waited for."""
+    """How long a stream is left to its reader: any of its writes ends or times out within half of it."""
     return max(lease_of(settings), 2 * timedelta(seconds=2 * settings.store.request_timeout + 1))
 
 
 def _decoder(sandbox: Decoder, encoder: EncoderSpec) -> Decoder:
-    """One that keeps what the encoder takes of a picture, so that no worker decodes it again.
+    """A decoder that stores the cropped pixels for the encoder, so that no worker decodes the picture again.
 
-    What another encoder than the built-in one takes is known only to who loads it.
+    The crop of an encoder that is not built in is known only to processes that load it.
     """
     if encoder.model != BUILT_IN:
         return sandbox.checking_only()
@@ -177,17 +177,17 @@ def _decoder(sandbox: Decoder, encoder: EncoderSpec) -> Decoder:
 
 
 def wire_picture_urls(settings: Settings) -> ReadPictureUrls:
-    """Reads what lies below the URLs that the settings allow each tenant.
+    """Wire reading pictures by URL, below the prefixes that the settings allow each tenant.
 
     Raises:
-        InvalidRequest: one of them is no URL of a folder, or a store's library is missing.
+        InvalidRequest: a prefix is not the URL of a folder, or the library of a store is not installed.
     """
     allowed, most = AllowedPrefixes(settings.intake.references), settings.pictures.max_bytes
     return ReadPictureUrls(allowed, FetchUrls(allowed.hosts(), most, most), most)
 
 
 def wire_celery_relay(settings: Settings, opened: ExitStack, database: Database, streams: Streams) -> CeleryRelay:
-    """The relay; its connections are closed with the context."""
+    """Wire the relay of Celery messages; the context closes its connections."""
     broker = Redis.from_url(client_url(broker_url(settings)), socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
     queue = CeleryIntakeQueue(broker, intake_queue(settings))
     opened.callback(queue.close)

@@ -1,4 +1,4 @@
-"""All that a worker of jobs needs: what may take minutes. It embeds nothing, so no encoder is loaded."""
+"""Wire the job worker, the process that runs background jobs and maintenance; it loads no encoder."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -29,7 +29,7 @@ from visual_memory.services.settings import Settings
 
 ERASE, REMOVE_ORPHANS = "erase", "remove_orphans"
 EVERY = MappingProxyType({ERASE: 10.0, REMOVE_ORPHANS: 60.0})
-"""How many seconds pass from the end of each duty until it is looked whether it is due again."""
+"""Seconds between the end of each maintenance task and the next check for whether it is due."""
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,20 @@ class JobProcess:
     """The use cases, for one encoder.
 
     Attributes:
-        duties: what has threads of its own beside the jobs, by the names in `EVERY`.
+        maintenance: the tasks that run in separate threads, by the names in `EVERY`.
     """
 
     job_queue: TaskQueue
     run_jobs: RunJobs
-    duties: Mapping[str, Callable[[], object]]
+    maintenance: Mapping[str, Callable[[], object]]
 
 
 @contextmanager
 def job_process(settings: Settings) -> Iterator[ActiveUseCases[JobProcess]]:
-    """Wire the use cases over the collection, once there is one: whoever embeds creates it.
+    """Wait for the collection, which the API or a worker creates, and wire the use cases.
 
     Raises:
-        Unavailable: the store does not answer, or a restore did not end.
+        Unavailable: the store does not answer, or a restore is unfinished.
     """
     with ExitStack() as opened:
         secret = load_secret(settings)
@@ -71,7 +71,7 @@ def job_process(settings: Settings) -> Iterator[ActiveUseCases[JobProcess]]:
             return JobProcess(
                 job_queue=job_queue,
                 run_jobs=wire_run_jobs(settings, memory, stores, decoder, explain, job_queue.enqueue),
-                duties={ERASE: compact.if_due, REMOVE_ORPHANS: compact.remove_orphans.if_due},
+                maintenance={ERASE: compact.if_due, REMOVE_ORPHANS: compact.remove_orphans.if_due},
             )
 
         yield ActiveUseCases(partial(active_spec, records), wire)

@@ -1,4 +1,4 @@
-"""What the commands of whoever runs the service need; no encoder is loaded."""
+"""Wire the commands of an operator of the service; loads no encoder."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,7 +29,7 @@ from visual_memory.services.vector_engines.engine_contract import Engine
 
 @dataclass(frozen=True)
 class OperatorCommands:
-    """The use cases of an operator."""
+    """The use cases."""
 
     engine: Engine
     verify: VerifyRemovals
@@ -42,11 +42,11 @@ class OperatorCommands:
 
 @contextmanager
 def operator_commands(settings: Settings, alone: bool = False) -> Iterator[OperatorCommands]:
-    """Wire them over a running service, or over the data folder itself where none runs.
+    """Wire the use cases over a running service, or over the data folder if none runs.
 
     Args:
         settings: of the service.
-        alone: only where none runs on this machine.
+        alone: require that no service runs on this machine.
 
     Raises:
         Unavailable: the store does not answer; with `alone`, a service runs.

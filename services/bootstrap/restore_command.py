@@ -1,4 +1,4 @@
-"""What a restore needs: a new folder, or an empty server; no encoder is loaded."""
+"""Wire the restore of a backup into a new folder or an empty server; loads no encoder."""
 
 import shutil
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
 
 OLD_RECORDS = "backup_json_records"
-"""The fact that says how far the records of a backup of the first format are imported."""
+"""The flag that holds the state of importing the records of a backup of the first format."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class RestoreCommand:
 
 
 def restored_settings(settings: Settings, folder: Path, rehearsal: bool = False) -> Settings:
-    """The settings with another data folder, which must be new; a rehearsal has everything in it."""
+    """The settings with a new data folder; a rehearsal stores everything in it."""
     changed: dict[str, object] = {"data": folder}
     if rehearsal:
-        alone = {"store": ("grpc", "api_key", "url"), "records": ("url",), "broker": ("url",), "pictures": ("url",)}
-        for section, names in alone.items():
+        inside = {"store": ("grpc", "api_key", "url"), "records": ("url",), "broker": ("url",), "pictures": ("url",)}
+        for section, names in inside.items():
             ours = getattr(settings, section)
             defaults = {name: type(ours).model_fields[name].get_default() for name in names}
             changed[section] = ours.model_copy(update=defaults)
@@ -59,19 +59,19 @@ def restored_settings(settings: Settings, folder: Path, rehearsal: bool = False)
 def restore_command(
     settings: Settings, file: Path, secret_of: Path, rehearsal: bool = False
 ) -> Iterator[RestoreCommand]:
-    """Check the backup, then open the empty place that it is restored to.
+    """Check the backup, then open the empty folder or server that it is restored to.
 
     Args:
-        settings: of that place.
+        settings: of the restored service.
         file: the backup.
-        secret_of: the data folder whose secret it was made with, where the settings have none.
-        rehearsal: nothing is written outside of it.
+        secret_of: the data folder with the secret of the backup, if the settings have none.
+        rehearsal: write nothing outside of the new folder.
 
     Raises:
         Conflict: the folder is not empty.
-        InvalidRequest: there is no secret, or the backup is not as it was made.
+        InvalidRequest: there is no secret, or the backup was changed.
     """
-    secret = _taken_along(settings, secret_of)
+    secret = _copy_secret(settings, secret_of)
     with ExitStack() as opened:
         source = open_backup(file, signer_of(secret), partial(_import_records, settings))
         engine, _ = engine_of_commands(settings, alone=True)
@@ -86,7 +86,7 @@ def restore_command(
 def wire_restore(
     settings: Settings, database: Database, engine: Engine, stores: Stores, rehearsal: bool = False
 ) -> RestoreBackup:
-    """Bringing back what a backup holds."""
+    """Wire the restore."""
     log = stores.receipts.log
     return RestoreBackup(
         engine=engine,
@@ -105,21 +105,21 @@ def wire_restore(
     )
 
 
-def _taken_along(settings: Settings, secret_of: Path) -> Secret:
-    """The secret, in a folder that was empty."""
-    place, others = DataPaths(settings.data).secret, {"secret"}
+def _copy_secret(settings: Settings, secret_of: Path) -> Secret:
+    """Copy the secret into the new folder, which must be empty, and load it."""
+    path, others = DataPaths(settings.data).secret, {"secret"}
     if settings.data.exists() and (there := {path.name for path in settings.data.iterdir()} - others):
         raise Conflict(f"{settings.data} is not empty, there is {min(there)}: restore into a new folder")
-    if settings.secret is None and not place.exists():
-        own = DataPaths(secret_of).secret
-        if not own.exists():
+    if settings.secret is None and not path.exists():
+        source = DataPaths(secret_of).secret
+        if not source.exists():
             raise InvalidRequest(
-                f"a backup is restored with the secret of the service that made it: copy its file `secret` to {place},"
+                f"a backup is restored with the secret of the service that made it: copy its file `secret` to {path},"
                 " or set VISUAL_MEMORY_SECRET"
             )
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        place.touch(mode=0o600)
-        shutil.copyfile(own, place)
+        path.touch(mode=0o600)
+        shutil.copyfile(source, path)
     return load_secret(settings)
 
 

@@ -1,4 +1,4 @@
-"""All that a worker needs: to remember what waits, and the duties that are quickly done."""
+"""Wire the worker, the process that remembers pictures and runs short periodic tasks."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -36,22 +36,22 @@ class WorkerProcess:
     """The use cases, for one encoder.
 
     Attributes:
-        duties: what beat asks for, by the task's name.
+        periodic_tasks: the tasks that beat schedules, by their names.
     """
 
     task_queue: TaskQueue
     remember: RememberPictures
-    duties: Mapping[str, Callable[[], object]]
+    periodic_tasks: Mapping[str, Callable[[], object]]
 
 
 @contextmanager
 def worker_process(settings: Settings) -> Iterator[ActiveUseCases[WorkerProcess]]:
-    """Load the encoder, open the collection, wire the use cases.
+    """Load the encoder, open the collection, and wire the use cases.
 
     Raises:
         EncoderUnusable: the encoder cannot be loaded.
-        EncoderMismatch: the memory has no encoder that the settings name, or its files are others.
-        Unavailable: the store does not answer, or a restore did not end.
+        EncoderMismatch: the memory does not have the encoder of the settings, or its files have changed.
+        Unavailable: the store does not answer, or a restore is unfinished.
     """
     with ExitStack() as opened:
         curate, secret = settings.curate, load_secret(settings)
@@ -88,7 +88,7 @@ def worker_process(settings: Settings) -> Iterator[ActiveUseCases[WorkerProcess]
                     task_queue.enqueue,
                     EmbedWithOtherEncoders(beside, stores.pictures, decoder),
                 ),
-                duties={
+                periodic_tasks={
                     task_names.SWEEP_IMAGES: SweepImages(memory, task_queue, lease),
                     task_names.SWEEP_JOBS: SweepJobs(stores.jobs, lease, job_queue.enqueue_again),
                     task_names.RESUME_REMOVALS: removal_steps.resume_all,

@@ -1,1 +1,1 @@
-"""Builds objects from settings, one concern a module."""
+"""Build objects from settings, one concern in each module."""

@@ -1,4 +1,4 @@
-"""Another encoder beside the one that classifies: what adds, fills, switches to and drops it."""
+"""Wire the encoder migration: filling and switching encoders, and use cases that follow a switch."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -37,13 +37,13 @@ from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
 
 SLICE = 64
-"""Images of a slice that is filled, at most: each costs the store its calls, however small it is."""
+"""Images that are filled at once, at most: every slice costs the same calls of the store."""
 STARVED = 30
-"""So many times as long a picture may take to decode where the decoder has only what others leave of the cores."""
+"""Factor for the time limit of decoding a picture, because these decoders run with the lowest priority."""
 
 
 def wire_switch(settings: Settings, database: Database, records: EncoderRecords, engine: Engine) -> SwitchEncoder:
-    """What switches to an encoder, over an engine."""
+    """Wire switching to an encoder."""
     return SwitchEncoder(records, partial(of_encoder, settings, database, engine))
 
 
@@ -56,9 +56,9 @@ def of_encoder(settings: Settings, database: Database, engine: Engine, spec: Enc
 
 
 def wire_fill(settings: Settings, opened: ExitStack, database: Database, encoders: LoadedEncoders) -> None:
-    """Start the thread that gives images the vectors that they lack, by the encoders that are loaded.
+    """Start the thread that fills missing vectors with the loaded encoders; it ends with the context.
 
-    It, its encoder's threads and its decoders have what all others leave of the cores; it ends with the context.
+    The thread, its encoder's threads and its decoders run with the lowest priority.
     """
     records, ended = encoder_records_of(database), threading.Event()
     engine = wire_engine(settings, opened, settings.store.timeout)
@@ -88,7 +88,7 @@ def wire_fill(settings: Settings, opened: ExitStack, database: Database, encoder
 def _filling(
     settings: Settings, engine: Engine, ended: threading.Event, encoder: MicroBatcher, asked: ReadFillSettings
 ) -> Iterator[FillPass]:
-    """What fills an encoder that is loaded, with threads and decoders of its own."""
+    """Wire filling the vectors of a loaded encoder, with separate threads and decoders."""
     threads = settings.encoder.threads or cpu_threads.count() if settings.encoder.device == "cpu" else 1
     pictures = pictures_of(settings)
     seconds = STARVED * settings.pictures.decode_seconds
@@ -111,24 +111,25 @@ Process = TypeVar("Process")
 
 
 class Named(Protocol):
-    """An encoder, as far as it matters here."""
+    """Anything that has the name of an encoder."""
 
     @property
     def name(self) -> str:
-        """Of its vectors."""
+        """The name of the encoder."""
 
 
 Encoder = TypeVar("Encoder", bound=Named)
 
 
 class ActiveUseCases(Generic[Process]):
-    """Wires them at once, and anew after a switch; what they were before goes on with what it has begun.
+    """The use cases of a process for the active encoder, wired again after each switch of it.
 
-    Whoever takes `current` keeps it to the end of what is asked, so that an answer is wholly of one encoder.
+    A caller uses one `current()` for a whole request, so that its answer is of one encoder. Use cases of the former
+    encoder finish what they have begun.
 
     Args:
-        encoder: tells the encoder that classifies.
-        wire: wires use cases for one, of plain objects over what the process has opened: none of it is closed.
+        encoder: returns the active encoder.
+        wire: wires the use cases for an encoder; what they refer to stays open.
     """
 
     def __init__(self, encoder: Callable[[], Encoder], wire: Callable[[Encoder], Process]) -> None:
@@ -138,7 +139,7 @@ class ActiveUseCases(Generic[Process]):
         self._held = first.name, wire(first)
 
     def current(self) -> Process:
-        """The use cases for the encoder that classifies."""
+        """The use cases for the active encoder."""
         name, process = self._held
         encoder = self._encoder()
         if encoder.name == name:

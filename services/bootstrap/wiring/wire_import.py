@@ -1,4 +1,4 @@
-"""The records of earlier versions, and how they get into the database at the first start."""
+"""Wire the import of the records of earlier versions, which runs at the first start."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from visual_memory.services.settings import Settings
 
 
 def import_old_records(settings: Settings, database: Database) -> Imported | None:
-    """Import what earlier versions left, where that was not done yet.
+    """Import the records of earlier versions, unless that was done already.
 
     Raises:
         Unavailable: the database or the old records do not answer.
@@ -29,17 +29,17 @@ def import_old_records(settings: Settings, database: Database) -> Imported | Non
 
 
 def stores_of_import(settings: Settings, database: Database) -> "ImportingStores":
-    """The stores of what only these know how to write."""
+    """The stores that write some of the imported records."""
     secret = load_secret(settings)
     log = ReceiptLog(database, ReceiptSigner(secret.key("receipts")))
     return ImportingStores(SealImportedLogs(log, FilterDigests(secret.key("receipts.salt"))))
 
 
 class ImportingStores:
-    """See `services.infrastructure.records.json_import.import_json_records.Stores`.
+    """Implements `services.infrastructure.records.json_import.import_json_records.Stores`.
 
     Args:
-        finish_log: finishes the log of receipts.
+        finish_log: finishes the imported receipt log.
     """
 
     def __init__(self, finish_log: SealImportedLogs) -> None:

@@ -1,4 +1,4 @@
-"""The intake's Redis, and what it holds."""
+"""Wire the intake's Redis: its connection, its streams, and its private server for commands."""
 
 import time
 from collections.abc import Iterator
@@ -20,19 +20,19 @@ from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.settings import Settings
 
 TIMEOUT = 2.0
-"""Seconds after which a server that does not answer is taken for one that is not there."""
+"""Seconds until a server that does not answer counts as unavailable."""
 LONGEST_START = 60.0
-"""Seconds in which a server must have read its log."""
+"""Seconds within which a server must have read its log."""
 POLL = 0.05
 
 
 def intake_password(settings: Settings) -> str:
-    """With what this service logs in at the intake's private Redis."""
+    """The password of the service's user of the intake's private Redis."""
     return load_secret(settings).key("intake").hex()
 
 
 def intake_redis(settings: Settings, timeout: float = TIMEOUT) -> "Redis":
-    """The Redis of the intake; it connects with the first call."""
+    """A client of the intake's Redis; it connects with the first call."""
     if settings.intake.url is not None:
         return Redis.from_url(settings.intake.url, **_options(timeout))
     return Redis(
@@ -44,7 +44,7 @@ def intake_redis(settings: Settings, timeout: float = TIMEOUT) -> "Redis":
 
 
 def wire_streams(settings: Settings, opened: ExitStack) -> Streams:
-    """The streams of all tenants; closed with the context."""
+    """Wire the streams of all tenants; the context closes them."""
     streams = streams_of(settings)
     opened.callback(streams.close)
     return streams
@@ -59,24 +59,24 @@ def _options(timeout: float) -> dict[str, Any]:
     return {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
-        "retry": Retry(NoBackoff(), 1, (ConnectionLost,)),  # an idle connection may be of a Redis that was restarted
+        "retry": Retry(NoBackoff(), 1, (ConnectionLost,)),  # the server of an idle connection may have been restarted
     }
 
 
 @contextmanager
 def private_intake(settings: Settings) -> Iterator[None]:
-    """Run it, where this machine has one; the caller knows that no service runs.
+    """Run the intake's private Redis while the context is open, if this machine has one; no service may be running.
 
     Raises:
         Unavailable: it does not start.
     """
-    places = DataPaths(settings.data)
-    if settings.intake.url is not None or not places.intake.exists():
+    paths = DataPaths(settings.data)
+    if settings.intake.url is not None or not paths.intake.exists():
         yield
         return
-    prepare_intake(places, intake_password(settings))
-    places.logs.mkdir(parents=True, exist_ok=True)
-    child = Child("intake-redis", intake_command(places, settings.intake), places.logs / "intake-redis.log")
+    prepare_intake(paths, intake_password(settings))
+    paths.logs.mkdir(parents=True, exist_ok=True)
+    child = Child("intake-redis", intake_command(paths, settings.intake), paths.logs / "intake-redis.log")
     child.start()
     try:
         _wait(settings, child)

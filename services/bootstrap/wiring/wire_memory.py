@@ -1,4 +1,4 @@
-"""The encoders, the engine and the decoder; each is closed with the context that it is opened in."""
+"""Wire the engine, the memory, the encoders and the decoder; the caller's context closes them."""
 
 import logging
 import time
@@ -31,11 +31,11 @@ from visual_memory.services.vector_engines.engine_contract import Engine
 from visual_memory.services.vector_engines.open_engine import open_engine, open_exclusive_engine
 
 SLICE = 16
-"""Pictures that are held decoded at once, at least: each slice costs the store its calls, however small it is."""
+"""Pictures that are decoded at once, at least: every slice costs the same calls of the store."""
 SLICE_BYTES = 64 * 2**20
-"""Bytes of pixels that a slice holds at most, were each picture the largest that its encoder takes: so the 32 requests
-that an API works on hold 2 GiB, and the 4 slices of a worker 256 MiB, whatever they are sent. With the built-in encoder
-it is 38 MiB for each, and with usual pictures 6."""
+"""Largest size of the decoded pictures of a slice in bytes, if each is the largest that its encoder accepts. So the 32
+concurrent requests of an API need at most 2 GiB, and the 4 slices of a worker 256 MiB. With the built-in encoder it is
+38 MiB for each, and with usual pictures 6."""
 
 POLL = 0.2
 
@@ -43,14 +43,14 @@ log = logging.getLogger(__name__)
 
 
 def wire_encoders(settings: Settings, opened: ExitStack, database: Database, engine: Engine) -> LoadedEncoders:
-    """Find out which encoder classifies, load it, and follow from then on which others there are.
+    """Find and load the active encoder, and load and close others as they are added and dropped.
 
     Raises:
         EncoderUnusable: there is no such model or device.
-        EncoderMismatch: the memory has no such encoder as the settings name, or the files of its own are others.
+        EncoderMismatch: the memory does not have the encoder of the settings, or the files of its own have changed.
     """
     records = encoder_records_of(database)
-    # where the records say it the collection is not asked: its engine starts at this moment, maybe
+    # the collection is inspected only if the records do not tell: its engine may just be starting
     active = resolve_active_encoder(records, None if records.active() else engine.inspect(), settings.encoder)
     encoders = LoadedEncoders(records, partial(load_shared, settings), active)
     opened.callback(encoders.close)
@@ -58,16 +58,16 @@ def wire_encoders(settings: Settings, opened: ExitStack, database: Database, eng
 
 
 def load_shared(settings: Settings, spec: EncoderSpec) -> MicroBatcher:
-    """Load an encoder, with a thread for each batch that it works at; a GPU works at one batch at a time.
+    """Load an encoder with one thread for each concurrent batch; a GPU embeds one batch at a time.
 
     Raises:
         EncoderUnusable: there is no such model or device.
-        EncoderMismatch: the model's files are others.
+        EncoderMismatch: the files of the model have changed.
     """
-    asked = settings.encoder
-    side_by_side = asked.threads or cpu_threads.count() if asked.device == "cpu" else 1
-    load = partial(load_encoder, asked.model_copy(update={"threads": 1}), spec)
-    return MicroBatcher(load, prometheus_metrics.observe_batch, side_by_side)
+    wanted = settings.encoder
+    concurrent = wanted.threads or cpu_threads.count() if wanted.device == "cpu" else 1
+    load = partial(load_encoder, wanted.model_copy(update={"threads": 1}), spec)
+    return MicroBatcher(load, prometheus_metrics.observe_batch, concurrent)
 
 
 def encoder_records_of(database: Database) -> EncoderRecords:
@@ -76,7 +76,7 @@ def encoder_records_of(database: Database) -> EncoderRecords:
 
 
 def encoder_of(engine: Engine, records: EncoderRecords) -> tuple[str, int]:
-    """The encoder that classifies, and the length of its vectors; of a memory without records its only one."""
+    """The name of the active encoder and the length of its vectors; of a memory without records, its only encoder."""
     active = records.active()
     if active is None:
         return stored_encoder(engine) or ("", 0)
@@ -84,10 +84,10 @@ def encoder_of(engine: Engine, records: EncoderRecords) -> tuple[str, int]:
 
 
 def active_spec(records: EncoderRecords) -> EncoderSpec:
-    """The encoder that classifies, for a process that does not load it.
+    """The active encoder, for a process that does not load it.
 
     Raises:
-        Unavailable: it is not known at this moment.
+        Unavailable: it is unknown while records are being restored.
     """
     found = records.active()
     if found is None:
@@ -96,25 +96,25 @@ def active_spec(records: EncoderRecords) -> EncoderSpec:
 
 
 def wait_for_collection(engine: Engine, records: EncoderRecords) -> None:
-    """Return once there is a collection: whoever embeds creates it."""
-    told = False
+    """Wait until the collection exists, which the API or a worker creates."""
+    logged = False
     while records.active() is None or engine.inspect() is None:
-        if not told:
+        if not logged:
             log.info("there is no collection yet: waiting for the API or a worker to create it")
-        told = True
+        logged = True
         time.sleep(POLL)
 
 
 def memory_of(settings: Settings, engine: Engine, encoder: EncoderSpec | SharedEncoder) -> Memory:
-    """The memory of an encoder, over an engine."""
+    """The memory under an encoder."""
     return Memory(engine, encoder.name, encoder.dimension, settings.metadata)
 
 
 def open_memory(settings: Settings, database: Database, engine: Engine, encoder: EncoderSpec | SharedEncoder) -> None:
-    """Create the collection, or bring it to what this version needs, before anything is served from it.
+    """Create the collection, or upgrade it to this version, before anything is served from it.
 
     Raises:
-        EncoderMismatch: it holds vectors of another name or length.
+        EncoderMismatch: it has vectors of another name or length.
     """
     memory = memory_of(settings, engine, encoder)
     memory.open()
@@ -124,49 +124,49 @@ def open_memory(settings: Settings, database: Database, engine: Engine, encoder:
 
 
 def missing_vectors_of(engine: Engine, encoder: EncoderSpec | SharedEncoder) -> MissingVectors:
-    """Which images have the vector of an encoder, over an engine."""
+    """The images that lack the vector of an encoder."""
     return MissingVectors(engine, encoder.name, encoder.dimension)
 
 
 def slice_size(encoder: SharedEncoder, most: int = SLICE) -> int:
-    """How many pictures are held decoded at once; one, where it alone may have `SLICE_BYTES`.
+    """How many pictures are decoded at once: as many as fit in `SLICE_BYTES`, at least one.
 
     Args:
-        encoder: takes them.
-        most: so many, or a batch of the encoder where that is more.
+        encoder: the encoder that embeds them.
+        most: the largest number, unless a batch of the encoder is larger.
     """
     fit = SLICE_BYTES // (BYTES_PER_PIXEL * encoder.crop.max_pixels())
     return max(1, min(fit, max(most, encoder.batch_size)))
 
 
 def wire_engine(settings: Settings, opened: ExitStack, timeout: int) -> Engine:
-    """An engine that is waited for so many seconds; it connects with the first call."""
+    """Wire an engine with a timeout in seconds; it connects with the first call."""
     engine = open_engine(settings.store, DataPaths(settings.data).engine_socket, timeout)
     opened.callback(engine.close)
     return engine
 
 
 def engine_of_commands(settings: Settings, alone: bool = False) -> tuple[Engine, bool]:
-    """An engine for a command that runs beside a service or without one, and whether a service may run.
+    """The engine for a command, and whether a service may be running.
 
     Args:
         settings: of the service.
-        alone: only where none runs on this machine.
+        alone: require that no service runs on this machine.
 
     Raises:
         Unavailable: with `alone`, a service runs.
     """
-    places = DataPaths(settings.data)
+    paths = DataPaths(settings.data)
     try:
-        return open_exclusive_engine(settings.store, places.engine), settings.store.url is not None
+        return open_exclusive_engine(settings.store, paths.engine), settings.store.url is not None
     except Unavailable:
         if alone:
             raise
-        return open_engine(settings.store, places.engine_socket, settings.store.timeout), True
+        return open_engine(settings.store, paths.engine_socket, settings.store.timeout), True
 
 
 def wire_decoder(settings: Settings, opened: ExitStack, crop: PreprocessingCrop = NO_CROP) -> Decoder:
-    """A decoder with its sandbox, whose processes start with the first pictures, and threads that wait for them."""
+    """Wire a decoder with its sandbox pool, whose processes start with the first pictures, and its waiting threads."""
     sandbox = SandboxPool(
         limits_of(settings),
         settings.pictures.decode_seconds,
@@ -183,5 +183,5 @@ def limits_of(settings: Settings) -> PictureLimits:
 
 
 def wire_threads(opened: ExitStack, most: int, name: str) -> ThreadPoolExecutor:
-    """Threads that finish what they have begun when the context ends."""
+    """Wire a thread pool; when the context ends it finishes the calls that have begun."""
     return opened.enter_context(ThreadPoolExecutor(most, thread_name_prefix=name))

@@ -1,4 +1,4 @@
-"""Receipts: their log, their filters' digests, and the mirror."""
+"""Wire receipts: their log, the digests of their filters, and the mirror."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from visual_memory.services.settings import Settings
 
 @dataclass(frozen=True)
 class Receipts:
-    """What gives receipts, and checks them."""
+    """What issues receipts, and checks them."""
 
     log: ReceiptLog
     filters: FilterDigests
@@ -25,12 +25,12 @@ class Receipts:
     mirroring: MirrorSync
 
     def check(self) -> ReceiptCheck:
-        """What checks some receipts."""
+        """A check of receipts."""
         return ReceiptCheck(self.log, self.filters)
 
 
 def receipts_of(settings: Settings, database: Database, secret: Secret) -> Receipts:
-    """The receipts of a service."""
+    """Wire the receipts of a service."""
     signer, filters = signer_of(secret), FilterDigests(secret.key("receipts.salt"))
     log, mirror = ReceiptLog(database, signer), settings.removals.mirror
     issued, files = IssuedReceipts(database), MirrorFiles(mirror, signer) if mirror else None
@@ -38,5 +38,5 @@ def receipts_of(settings: Settings, database: Database, secret: Secret) -> Recei
 
 
 def signer_of(secret: Secret) -> ReceiptSigner:
-    """What signs receipts; its public key is the one of every version."""
+    """The signer of receipts; its public key is the same in every version."""
     return ReceiptSigner(secret.key("receipts"))

@@ -1,4 +1,4 @@
-"""The database of the records."""
+"""Wire the records' database, the audit log and the idempotency keys; small, because every command imports it."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,17 +17,17 @@ from visual_memory.services.settings import Settings
 
 
 def wire_records(settings: Settings, opened: ExitStack) -> Database:
-    """Open the database, with the tables and the records of this version, and close it with the context.
+    """Open the database, upgraded to this version; the context closes it.
 
     Raises:
-        Unavailable: it does not answer, or a later version has changed it.
+        Unavailable: it does not answer, or a later version has changed its schema.
     """
     database = _database(settings)
     opened.callback(database.close)
     upgrade_schema(database)
     import_audit_file(database, DataPaths(settings.data).audit)
     if not is_imported(database, JsonFiles(settings.url_of("records"))):
-        from visual_memory.services.bootstrap.wiring.wire_import import import_old_records  # noqa: PLC0415 - it takes a while, needed once
+        from visual_memory.services.bootstrap.wiring.wire_import import import_old_records  # noqa: PLC0415 - slow to import, needed once
 
         import_old_records(settings, database)
     return database
@@ -35,7 +35,7 @@ def wire_records(settings: Settings, opened: ExitStack) -> Database:
 
 @contextmanager
 def records_of(settings: Settings) -> Iterator[Database]:
-    """The same for a command that needs nothing else."""
+    """Open the database, for a command that needs nothing else."""
     with ExitStack() as opened:
         yield wire_records(settings, opened)
 

@@ -1,4 +1,4 @@
-"""What is kept beside the points of a memory, and how images are taken out of all of it."""
+"""Wire the stores next to the collection, and the removals that delete images from all of them."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -51,20 +51,20 @@ from visual_memory.services.removal.steps.seal_receipt import SealReceipt
 from visual_memory.services.settings import Settings
 
 GRACE = timedelta(minutes=5)
-"""How young a file without a point is left alone."""
+"""Age up to which a file without a point is not deleted."""
 BLOCK = 512
-"""Bytes that a file system counts in."""
+"""Unit of `st_blocks`, in bytes."""
 FLOAT = 4
 PAYLOAD = 2048
-"""Bytes that a point takes beside its vector, about."""
+"""About how many bytes a point has in addition to its vector."""
 
 
 @dataclass(frozen=True)
 class Stores:
-    """What is kept beside the points of a memory.
+    """The stores next to the collection of a memory.
 
     Attributes:
-        undo_votes: takes images that are removed out of judgements, and out of what was done because of votes.
+        undo_after_removal: deletes removed images from judgements, and undoes what their votes caused.
     """
 
     pictures: PictureStore
@@ -86,7 +86,7 @@ class Stores:
 
     @property
     def remove_from_decisions(self) -> RemoveFromDecisions:
-        """Takes images that are removed out of stored decisions."""
+        """Deletes removed images from stored decisions."""
         return RemoveFromDecisions(self.decisions)
 
     @property
@@ -101,7 +101,7 @@ class Stores:
 
 
 def wire_stores(settings: Settings, database: Database, memory: Memory, secret: Secret, encoder: str) -> Stores:
-    """The stores of the settings, over the memory of an encoder."""
+    """Wire the stores, for the memory under an encoder."""
     floor = settings.store.min_free_bytes
     blocks, jobs = Blocklist(database, secret.key("blocks")), Jobs(database)
     judgements = judgements_of(settings, database, encoder)
@@ -134,7 +134,7 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
 
 
 def intake_of(settings: Settings) -> IntakeQueue:
-    """The intake as removals see it: there is none on a machine where its private server never was started."""
+    """The intake for removals; `NoIntake` if its private server was never started on this machine."""
     if settings.intake.url is None and not DataPaths(settings.data).intake.exists():
         return NoIntake()
     streams = streams_of(settings)
@@ -148,27 +148,27 @@ def check_labels_of(settings: Settings, memory: Memory) -> CheckLabels:
 
 
 def pictures_of(settings: Settings) -> PictureStore:
-    """The pictures of every tenant."""
+    """The pictures of all tenants."""
     return PictureStore(settings.url_of("pictures"), settings.store.min_free_bytes)
 
 
 def judgements_of(settings: Settings, database: Database, encoder: str) -> StoredJudgements:
-    """The judgements by an encoder's vectors."""
+    """The judgements under an encoder."""
     return StoredJudgements(database, BlobStore(settings.url_of("judgements"), settings.store.min_free_bytes), encoder)
 
 
 def check_restored(stores: Stores) -> None:
-    """Refuse to serve a memory that is restored in part.
+    """Refuse to serve a memory whose restore is unfinished.
 
     Raises:
-        Unavailable: a restore was begun and did not end.
+        Unavailable: a restore is unfinished.
     """
     if database_flags.read_flag(stores.removals.database, database_flags.RESTORE) is not None:
         raise Unavailable("a restore was begun and did not end: restore into another new folder")
 
 
 def wire_removal_steps(memory: Memory, stores: Stores, lease: timedelta, *further: RemovalHook) -> RemovalSteps:
-    """Removals; `further` are hooks that this process alone has."""
+    """Wire removals; `further` are hooks of this process alone."""
     removals, covered, refused, receipts = stores.removals, stores.covered, stores.refused, stores.receipts
     mark = MarkCoveredImages(memory, stores.blocks, removals, covered, refused, lease)
     seal = SealReceipt(
@@ -200,7 +200,7 @@ def wire_removal_steps(memory: Memory, stores: Stores, lease: timedelta, *furthe
 
 
 def wire_verify_removals(memory: Memory, stores: Stores) -> VerifyRemovals:
-    """The check of all removals."""
+    """Wire the verification of removals."""
     removals, receipts = stores.removals, stores.receipts
     return VerifyRemovals(
         memory=memory,
@@ -217,7 +217,7 @@ def wire_verify_removals(memory: Memory, stores: Stores) -> VerifyRemovals:
 
 
 def wire_remove_orphan_files(memory: Memory, stores: Stores) -> RemoveOrphanFiles:
-    """The removal of what crashes left."""
+    """Wire the deletion of files that crashes have left."""
     others: list[Callable[[datetime, datetime | None], int]] = [
         stores.judgements.delete_orphans,
         stores.evaluations.delete_orphans,
@@ -226,7 +226,7 @@ def wire_remove_orphan_files(memory: Memory, stores: Stores) -> RemoveOrphanFile
 
 
 def wire_erase_removed_data(settings: Settings, memory: Memory, stores: Stores) -> EraseRemovedData:
-    """Erasure."""
+    """Wire the erasure of removed data."""
     removals, receipts = stores.removals, stores.receipts
     return EraseRemovedData(
         memory=memory,

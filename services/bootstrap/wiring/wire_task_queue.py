@@ -1,4 +1,4 @@
-"""The Celery app over the Redis that the settings name, or over this machine's own, and what enqueues with it."""
+"""Wire the Celery app, the task queues and the rate limits, over the Redis of the settings or a private one."""
 
 from contextlib import ExitStack
 
@@ -14,37 +14,37 @@ from visual_memory.services.settings import Settings
 
 SLICE_SECONDS = 0.25
 JOB_SECONDS = 15.0
-"""How long a slice of pictures, or a job, takes about; see `TaskQueue`."""
+"""About how long a slice of pictures, or a job, takes; see `TaskQueue`."""
 
 
 def key_prefix(settings: Settings) -> str:
-    """What the names of all keys in Redis begin with: another service on the same Redis has another."""
+    """The prefix of all key names in Redis, different for each service on the same Redis."""
     digest = load_secret(settings).key(f"keys in redis of {settings.store.collection}").hex()[:16]
     return f"{settings.broker.prefix}:{digest}:"
 
 
 def intake_queue(settings: Settings) -> str:
-    """The queue in the broker that Celery producers send images to, by its whole name."""
+    """The full name of the broker queue that Celery producers send images to."""
     return f"{key_prefix(settings)}{INTAKE_QUEUE}"
 
 
 def celery_of(settings: Settings) -> Celery:
-    """The Celery app that sends and takes messages."""
+    """The Celery app."""
     return make_celery(broker_url(settings), key_prefix(settings), settings.worker, settings.curate.judge_seconds)
 
 
 def wire_task_queue(settings: Settings, opened: ExitStack) -> TaskQueue:
-    """What tells the workers that a tenant has pictures to remember."""
+    """Wire the queue of tenants that have pictures to remember."""
     return _queue(settings, opened, REMEMBER, SLICE_SECONDS)
 
 
 def wire_job_queue(settings: Settings, opened: ExitStack) -> TaskQueue:
-    """What tells the workers of jobs that a tenant has some."""
+    """Wire the queue of tenants that have jobs."""
     return _queue(settings, opened, RUN_JOBS, JOB_SECONDS)
 
 
 def wire_rates(settings: Settings) -> RateLimits:
-    """What counts what keys may send; for one event loop."""
+    """Wire the rate limits of API keys, for one event loop."""
     return RateLimits(limits_url(broker_url(settings)), key_prefix(settings))
 
 

@@ -1,4 +1,4 @@
-"""Use cases over an engine and an encoder that are given, each wired once for whichever process has it."""
+"""Wire the use cases that several processes share: accept, amend, remember, classify and judge."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ from visual_memory.services.vector_engines.engine_contract import Engine
 
 
 def lease_of(settings: Settings) -> timedelta:
-    """How long images, jobs and removals are left to whoever works on them."""
+    """How long images, jobs and removals are left to the process that works on them."""
     return timedelta(seconds=settings.worker.lease_seconds)
 
 
@@ -82,12 +82,12 @@ def wire_remember(
 def wire_classify(
     settings: Settings, memory: Memory, stores: Stores, encoder: SharedEncoder, decoder: Decoder
 ) -> Classify:
-    """Classifying."""
+    """Wire classifying."""
     return Classify(memory, encoder, decoder, slice_size(encoder), settings.curate.prune, stores.judgements.used)
 
 
 def wire_judge(settings: Settings, memory: Memory, stores: Stores) -> JudgeMemory:
-    """Judging the memory."""
+    """Wire judging the memory."""
     curate = settings.curate
     fold = UpdateJudgementInput(memory, VectorCache(curate.cache_bytes), curate.max_images)
     return JudgeMemory(memory, stores.judgements, fold, curate.k)
@@ -119,7 +119,7 @@ MOST_HELD = 4
 
 @dataclass(frozen=True)
 class Unloaded:
-    """An encoder whose vectors are compared, in a process that makes none."""
+    """An encoder whose vectors are compared in a process that does not embed."""
 
     name: str
     dimension: int
@@ -134,7 +134,7 @@ class Unloaded:
 def wire_classify_by(
     settings: Settings, database: Database, engine: Engine, records: EncoderRecords, decoder: Decoder
 ) -> Callable[[str], Classify]:
-    """Finds neighbours by the vectors of any encoder that the memory knows."""
+    """Wire classifying by any encoder of the memory, found by its name, without loading it."""
 
     @lru_cache(MOST_HELD)
     def wired(spec: EncoderSpec) -> Classify:

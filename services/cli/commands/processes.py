@@ -56,7 +56,7 @@ def worker() -> None:
     with _open_process(worker_process(settings), settings.worker.metrics_port) as wired:
         celery, current = celery_of(settings), wired.current
         add_tenant_task(celery, REMEMBER, current().task_queue, lambda tenant: current().remember(tenant))
-        add_periodic_tasks(celery, current().duties, lambda task: current().duties[task]())
+        add_periodic_tasks(celery, current().periodic_tasks, lambda task: current().periodic_tasks[task]())
         work(celery, [REMEMBER_QUEUE, PERIODIC_QUEUE], settings.worker.concurrency)
 
 
@@ -73,7 +73,7 @@ def jobs() -> None:
     with _open_process(job_process(settings), settings.worker.jobs_metrics_port) as wired:
         celery, current = celery_of(settings), wired.current
         add_tenant_task(celery, RUN_JOBS, current().job_queue, lambda tenant: current().run_jobs(tenant))
-        with maintenance_threads(EVERY, lambda duty: current().duties[duty]()):
+        with maintenance_threads(EVERY, lambda task: current().maintenance[task]()):
             work(celery, [JOB_QUEUE], JOBS_AT_ONCE)
 
 
