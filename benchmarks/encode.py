@@ -59,14 +59,14 @@ def built_in(pictures: Sequence[PIL.Image.Image]) -> list[Row]:
     plain = SentenceTransformer(modules=[Plain(load_published_network()), Normalize()], device="cpu")
     published = load_published_network().to(memory_format=torch.channels_last)
     half = copy.deepcopy(published).bfloat16()
-    folded, spared = (FusedEfficientNet(published, dtype, "cpu") for dtype in (torch.float32, torch.bfloat16))
+    fused, fused_half = (FusedEfficientNet(published, dtype, "cpu") for dtype in (torch.float32, torch.bfloat16))
     bare: dict[str, Forward] = {
         "published, float32": lambda given: published.extract_features(scale_pixels(given["pixels"])).mean((2, 3)),
         "published, bfloat16": lambda given: half.extract_features(scale_pixels(given["pixels"]).bfloat16()).mean(
             (2, 3)
         ),
-        "folded, float32": lambda given: folded(scale_pixels(given["pixels"])),
-        "folded, bfloat16": lambda given: spared(scale_pixels(given["pixels"])),
+        "fused, float32": lambda given: fused(scale_pixels(given["pixels"])),
+        "fused, bfloat16": lambda given: fused_half(scale_pixels(given["pixels"])),
     }
     one, first, quick = crops[:1], split(pixels[:1], 1), bare[best(bare, pixels[:2], (1,))[0]]
     return [

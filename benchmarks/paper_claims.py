@@ -21,8 +21,8 @@ from visual_memory.services.decoding.preprocessing_crop import Preprocessing
 from visual_memory.services.encoding.encoder_contract import Encoder
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
 from visual_memory.services.evaluation.compute_evaluation import evaluate
-from visual_memory.services.evaluation.exact_search import exact_search
 from visual_memory.services.evaluation.neighbour_matrix import LabelledVectors, build_neighbour_matrix
+from visual_memory.services.evaluation.search_with_progress import exact_search
 from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import Vectors
 

@@ -17,9 +17,9 @@ from visual_memory.schemas.evaluation_results import EvaluationOptions
 from visual_memory.schemas.image import ImageFields, StoredImage, now
 from visual_memory.services.curation.judgement.update_judgement_input import PAGE, id_clauses, voting_clauses
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
-from visual_memory.services.evaluation.exact_search import Progress
 from visual_memory.services.evaluation.measures.paired_statistics import EncodedImages, compare
 from visual_memory.services.evaluation.neighbour_matrix import LabelledVectors
+from visual_memory.services.evaluation.search_with_progress import Progress
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Vectors
 

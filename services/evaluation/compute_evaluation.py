@@ -10,7 +10,6 @@ from visual_memory.schemas.classify_options import Effort, GroupBy, Prune
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.evaluation_results import Evaluation, EvaluationOptions, Mistake, NeighbourList
 from visual_memory.services.evaluation import paper_neighbours_json
-from visual_memory.services.evaluation.exact_search import Progress, exact_search
 from visual_memory.services.evaluation.measures import accuracy_metrics
 from visual_memory.services.evaluation.measures.accuracy_after_pruning import Pruning, Search
 from visual_memory.services.evaluation.measures.accuracy_metrics import Predictions
@@ -24,6 +23,7 @@ from visual_memory.services.evaluation.neighbour_matrix import (
     Neighbours,
     build_neighbour_matrix,
 )
+from visual_memory.services.evaluation.search_with_progress import Progress, exact_search
 from visual_memory.services.evaluation.subset_vote import SubsetVote
 from visual_memory.services.voting.batch_votes import Integers
 from visual_memory.services.voting.image_reliability import HARD_K

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from visual_memory.schemas.evaluation_results import EvaluationOptions
-from visual_memory.services.evaluation.exact_search import exact_search
 from visual_memory.services.evaluation.neighbour_matrix import NeighbourMatrix, Neighbours, Vectors
+from visual_memory.services.evaluation.search_with_progress import exact_search
 from visual_memory.services.voting.batch_votes import Integers
 from visual_memory.services.voting.exact_neighbours import MISSING
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.integration.test_fill_vectors import counts, teach
+from tests.integration.test_fill_pass import counts, teach
 from tests.support.shape_pictures import picture
 from tests.support.two_encoders import ENGINES, FIRST, QUIET, SECOND, Migrating, Tones, over, vector_names
 from tests.support.wired_service import Hooked, Killed, Once

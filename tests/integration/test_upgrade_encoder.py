@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.integration.test_fill_vectors import counts, teach
+from tests.integration.test_fill_pass import counts, teach
 from tests.support.running_service import until
 from tests.support.two_encoders import FIRST, IDENTITY, SECOND, SLICE, Migrating, Tones, memory_of, over
 from tests.support.wired_service import Once, Pixels

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from visual_memory.schemas.evaluation_results import Probe
-from visual_memory.services.evaluation.exact_search import Progress
+from visual_memory.services.evaluation.search_with_progress import Progress
 from visual_memory.services.evaluation.subset_vote import FOLDS, SubsetVote
 from visual_memory.services.voting.batch_votes import Integers, in_labels
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from visual_memory.schemas.evaluation_results import Scaling, Size
-from visual_memory.services.evaluation.exact_search import Progress
+from visual_memory.services.evaluation.search_with_progress import Progress
 from visual_memory.services.evaluation.subset_vote import MAX_QUERIES, SubsetVote
 
 DRAWS = {0.01: 5, 0.02: 5, 0.05: 5, 0.1: 3, 0.2: 3, 0.5: 2, 1.0: 1}

@@ -10,10 +10,10 @@ from scipy.stats import binomtest, norm
 from visual_memory.schemas.encoder_comparison import ChangedAnswer, Comparison, EncoderFigures, Estimate
 from visual_memory.schemas.evaluation_results import EvaluationOptions
 from visual_memory.services.evaluation.compute_evaluation import check_evaluable, shared_contents
-from visual_memory.services.evaluation.exact_search import Progress, exact_search
 from visual_memory.services.evaluation.measures.accuracy_metrics import Flags, Predictions
 from visual_memory.services.evaluation.measures.novelty_auroc import novelty_auroc
 from visual_memory.services.evaluation.neighbour_matrix import LabelledVectors, build_neighbour_matrix
+from visual_memory.services.evaluation.search_with_progress import Progress, exact_search
 from visual_memory.services.evaluation.subset_vote import SubsetVote
 
 CONFIDENCE = 0.95

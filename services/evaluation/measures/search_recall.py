@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from visual_memory.schemas.classify_options import Effort
-from visual_memory.services.evaluation.exact_search import Progress
 from visual_memory.services.evaluation.neighbour_matrix import Vectors, slices
+from visual_memory.services.evaluation.search_with_progress import Progress
 from visual_memory.services.evaluation.subset_vote import SubsetVote
 
 ApproximateSearch = Callable[[Vectors, int, Effort], list[list[str]]]

@@ -6,10 +6,10 @@ from sklearn.datasets import load_digits
 
 from visual_memory.schemas.classify_options import Prune, Vote
 from visual_memory.schemas.evaluation_results import EvaluationOptions
-from visual_memory.services.evaluation.exact_search import exact_search
 from visual_memory.services.evaluation.measures.accuracy_after_pruning import Pruning
 from visual_memory.services.evaluation.measures.accuracy_metrics import curves
 from visual_memory.services.evaluation.neighbour_matrix import build_neighbour_matrix
+from visual_memory.services.evaluation.search_with_progress import exact_search
 
 MEMORY, K, DEFAULT_K = 1200, 100, 50
 
