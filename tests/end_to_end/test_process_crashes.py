@@ -165,7 +165,7 @@ def test_the_first_start_shows_a_key_that_opens_everything_and_later_ones_do_not
             assert [line.action for line in client.audit()] == ["keys.make"]
         return True
 
-    assert told_by_up(short_folder, is_ready, API__PORT=str(port)).count("shown only this once") == 1
+    assert told_by_up(short_folder, is_ready, API__PORT=str(port)).count("shown only once") == 1
     assert "VISUAL_MEMORY_KEY" not in told_by_up(short_folder, lambda told: "data and logs are in" in told)
 
 
