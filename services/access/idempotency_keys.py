@@ -140,7 +140,7 @@ def _of(claim: Claim) -> ColumnElement[bool]:
 def _resource(row: "Row[tuple[object, ...]]", claim: Claim) -> str:
     if row.request != claim.request:
         raise IdempotencyKeyReused(
-            "another request was sent with this Idempotency-Key within a day: give each request a key of its own"
+            "another request was sent with this Idempotency-Key within a day: use a new key for each request"
         )
     if row.resource is None:
         raise RequestRunning

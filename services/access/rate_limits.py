@@ -22,7 +22,7 @@ from visual_memory.services.infrastructure.observability.json_logs import kind
 TIMEOUT = 0.25
 """Longest wait for Redis in a request, in seconds."""
 RETRY_PAUSE = 5.0
-"""Seconds until a Redis that did not answer is asked again."""
+"""Seconds until a Redis that did not answer is tried again."""
 
 log = logging.getLogger(__name__)
 

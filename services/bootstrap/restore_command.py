@@ -49,9 +49,9 @@ def restored_settings(settings: Settings, folder: Path, rehearsal: bool = False)
     if rehearsal:
         inside = {"store": ("grpc", "api_key", "url"), "records": ("url",), "broker": ("url",), "pictures": ("url",)}
         for section, names in inside.items():
-            ours = getattr(settings, section)
-            defaults = {name: type(ours).model_fields[name].get_default() for name in names}
-            changed[section] = ours.model_copy(update=defaults)
+            section_settings = getattr(settings, section)
+            defaults = {name: type(section_settings).model_fields[name].get_default() for name in names}
+            changed[section] = section_settings.model_copy(update=defaults)
     return settings.model_copy(update=changed)
 
 

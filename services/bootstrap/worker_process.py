@@ -68,7 +68,7 @@ def worker_process(settings: Settings) -> Iterator[ActiveUseCases[WorkerProcess]
             stores = wire_stores(settings, database, memory, secret, encoder.name)
             check_restored(stores)
             decoder, removal_steps = sandbox.with_crop(encoder.crop), wire_removal_steps(memory, stores, lease)
-            beside = partial(encoders.others, encoder.name)
+            other_encoders = partial(encoders.others, encoder.name)
             schedule = ScheduleJudgements(
                 memory,
                 stores.judgements,
@@ -86,7 +86,7 @@ def worker_process(settings: Settings) -> Iterator[ActiveUseCases[WorkerProcess]
                     encoder,
                     decoder,
                     task_queue.enqueue,
-                    EmbedWithOtherEncoders(beside, stores.pictures, decoder),
+                    EmbedWithOtherEncoders(other_encoders, stores.pictures, decoder),
                 ),
                 periodic_tasks={
                     task_names.SWEEP_IMAGES: SweepImages(memory, task_queue, lease),

@@ -101,8 +101,8 @@ class AcceptVectors:
             return units[[rows[image.image_id] for image in some]]
 
         def prepare(plan: Plan) -> Vectors:
-            if plan.beside:
-                memory.missing_vectors.store(plan.beside, vectors_of(plan.beside))
+            if plan.add_vector_to:
+                memory.missing_vectors.store(plan.add_vector_to, vectors_of(plan.add_vector_to))
             return vectors_of(plan.new)
 
         with prometheus_metrics.stage("remember"):

@@ -53,7 +53,7 @@ class Plan:
     Attributes:
         new: images to put: none is stored under their ids, or one with other content, or a rejected one.
         amended: stored images, each with its changed version.
-        beside: those of the stored images that have a vector of another encoder: they get the sent vector in addition.
+        add_vector_to: those stored images that have a vector of another encoder, and get the sent one in addition.
         held: the stored images, by image id.
         states: the state of each image after the writes, by image id.
         other_labels: ids of stored images that have other labels than were sent, and keep them.
@@ -63,7 +63,7 @@ class Plan:
     amended: tuple[tuple[StoredImage, StoredImage], ...] = ()
     held: Mapping[str, StoredImage] = field(default_factory=dict)
     states: Mapping[str, State] = field(default_factory=dict)
-    beside: tuple[StoredImage, ...] = ()
+    add_vector_to: tuple[StoredImage, ...] = ()
     other_labels: frozenset[str] = frozenset()
 
     @property
@@ -95,7 +95,7 @@ def planned(
         image_id: rules.limited(one.changed(_changes(sent[image_id], one, rules.labels), moment))
         for image_id, one in known.items()
     }
-    beside = {image_id: one for image_id, one in known.items() if _is_beside(sent[image_id].image, one)}
+    add_vector_to = {image_id: one for image_id, one in known.items() if _has_other_vector(sent[image_id].image, one)}
     other = (image_id for image_id, one in there.items() if {*one.labels} != {*sent[image_id].image.labels})
     return Plan(
         new=tuple(
@@ -106,11 +106,11 @@ def planned(
         amended=tuple(  # includes unchanged ones with another encoder's vector, to detect whether they still exist
             (one, changed[image_id])
             for image_id, one in known.items()
-            if image_id in beside or changed[image_id] != one
+            if image_id in add_vector_to or changed[image_id] != one
         ),
         held=held,
         states={image_id: known.get(image_id, one.image).state for image_id, one in sent.items()},
-        beside=tuple(beside.values()),
+        add_vector_to=tuple(add_vector_to.values()),
         other_labels=frozenset(other) if rules.labels is LabelRule.KEEP else frozenset(),
     )
 
@@ -122,7 +122,7 @@ def is_known(sent: StoredImage, held: StoredImage | None, moment: datetime) -> b
     """
     if held is None or held.state is State.REJECTED or held.has_expired(moment):
         return False
-    return held.content_hash == sent.content_hash or _is_beside(sent, held)
+    return held.content_hash == sent.content_hash or _has_other_vector(sent, held)
 
 
 def sent_together(
@@ -152,7 +152,7 @@ def _replacing(sent: ToPut, held: StoredImage, moment: datetime, rules: Rules) -
     return rules.limited(sent.image.model_copy(update=kept))
 
 
-def _is_beside(sent: StoredImage, held: StoredImage) -> bool:
+def _has_other_vector(sent: StoredImage, held: StoredImage) -> bool:
     """Whether a vector was sent for a stored image that has only a vector of another encoder."""
     return not has_picture(sent.picture) and not has_picture(held.picture) and sent.encoder != held.encoder
 

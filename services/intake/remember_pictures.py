@@ -147,7 +147,7 @@ class RememberPictures:
         After one that took long similar ones may follow, and the leases of the others must not end meanwhile.
         """
         deadline = time.monotonic() + self.slice_seconds
-        for place, image in enumerate(begun, 1):
+        for number, image in enumerate(begun, 1):
             ended = True
             try:
                 self._decode(image, result)
@@ -162,7 +162,7 @@ class RememberPictures:
                 result.failed.append(image)  # its lease ends, and the sweep enqueues its tenant
                 if image.attempts >= self.max_attempts:
                     result.rejected.append((image, error.message))
-            result.behind = begun[place:]
+            result.behind = begun[number:]
             if ended:
                 return
 

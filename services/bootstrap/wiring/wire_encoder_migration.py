@@ -86,7 +86,7 @@ def wire_fill(settings: Settings, opened: ExitStack, database: Database, encoder
 
 @contextmanager
 def _filling(
-    settings: Settings, engine: Engine, ended: threading.Event, encoder: MicroBatcher, asked: ReadFillSettings
+    settings: Settings, engine: Engine, ended: threading.Event, encoder: MicroBatcher, read_settings: ReadFillSettings
 ) -> Iterator[FillPass]:
     """Wire filling the vectors of a loaded encoder, with separate threads and decoders."""
     threads = settings.encoder.threads or cpu_threads.count() if settings.encoder.device == "cpu" else 1
@@ -103,7 +103,15 @@ def _filling(
         decoder = Decoder(sandbox, pool, own.crop)
         tenants = memory_of(settings, engine, own).images.tenants
         yield FillPass(
-            missing_vectors_of(engine, own), tenants, pictures, own, decoder, pool, slice_size(own, SLICE), asked, ended
+            missing_vectors_of(engine, own),
+            tenants,
+            pictures,
+            own,
+            decoder,
+            pool,
+            slice_size(own, SLICE),
+            read_settings,
+            ended,
         )
 
 

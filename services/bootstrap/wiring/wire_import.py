@@ -46,11 +46,11 @@ class ImportingStores:
         self.finish = finish_log
 
     def read_decision(self, record: Any) -> Any:
-        """A decision of an earlier version."""
+        """Read a decision of an earlier version."""
         return StoredDecision.model_validate(record)
 
     def write_decision(self, connection: Connection, tenant: str, decision: Any) -> None:
-        """Write it, with what it tells of, where it is not there."""
+        """Write a decision with its mentions, unless it exists."""
         there = select(decisions.c.id).where(decisions.c.tenant == tenant, decisions.c.id == decision.id)
         if connection.execute(there).first() is None:
             insert_decision(connection, tenant, decision)

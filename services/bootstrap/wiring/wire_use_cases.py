@@ -114,7 +114,7 @@ def wire_run_jobs(
 
 
 MOST_HELD = 4
-"""Encoders by which decisions are questioned, beside the active one."""
+"""Encoders, other than the active one, for which classifying is cached."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Unloaded:
     batch_size: int = 1
 
     def encode(self, images: Sequence[PIL.Image.Image], tenant: str = "") -> NDArray[np.float32]:
-        """Raise: nobody may ask for it."""
+        """Raise, because the encoder is not loaded."""
         raise NotImplementedError(f"{len(images)} pictures of {tenant!r} were to be embedded by {self.name}")
 
 

@@ -47,7 +47,7 @@ class ReadinessChecks:
 def _run(check: Check, answer: "Future[None]") -> None:
     try:
         check()
-    except Exception as error:  # noqa: BLE001 - libraries raise errors of their own
+    except Exception as error:  # noqa: BLE001 - libraries raise any error
         answer.set_exception(error)
     else:
         answer.set_result(None)

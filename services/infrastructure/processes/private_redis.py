@@ -92,15 +92,15 @@ def prepare_intake(paths: DataPaths, password: str) -> None:
     for left in paths.intake.glob("temp-*"):  # by a server that was killed while it rewrote its log
         left.unlink()
     file = _users(paths)
-    ours = [
+    own_users = [
         "user default reset",
         f"user {INTAKE_USER} reset on #{sha256(password.encode()).hexdigest()} ~* &* +@all",
     ]
-    names = {line.split()[1] for line in ours}
+    names = {line.split()[1] for line in own_users}
     held = file.read_text().splitlines() if file.exists() else []
     others = [line for line in held if line.split()[1:2] and line.split()[1] not in names]
     temporary = file.with_name(".users.acl")
-    temporary.write_text("\n".join([*ours, *others, ""]))
+    temporary.write_text("\n".join([*own_users, *others, ""]))
     temporary.chmod(0o600)
     temporary.replace(file)
 

@@ -60,7 +60,7 @@ class Child:
 
     def start(self) -> None:
         """Start the process."""
-        ours = partial(end_with_parent, os.getpid(), signal.SIGTERM)
+        end_together = partial(end_with_parent, os.getpid(), signal.SIGTERM)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own commands
                 self.command,
@@ -69,7 +69,7 @@ class Child:
                 stderr=log,
                 process_group=0,  # and not a session, see `services.infrastructure.processes.cpu_threads.step_back`
                 env={**os.environ, **self.environment},
-                preexec_fn=ours,  # noqa: PLW1509 - the supervisor has one thread
+                preexec_fn=end_together,  # noqa: PLW1509 - the supervisor has one thread
             )
         self.ready_at = self.retry_at = 0.0
 

@@ -58,9 +58,9 @@ def dead_letter_fields(ended: Ended, inbox: Inbox) -> tuple[str, bytes]:
     if ended.result.status not in KEPT:
         return "", b""
     entry = ended.entry
-    said = ended.result.fields() | {
+    fields = ended.result.fields() | {
         "deliveries": str(entry.deliveries),
         "original": entry.original or entry.id,
         "inbox": str(inbox),
     }
-    return flat(said), entry.event
+    return flat(fields), entry.event

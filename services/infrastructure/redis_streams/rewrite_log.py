@@ -60,5 +60,5 @@ def _writes_commands(redis: Any) -> bool:
     """Whether the file is rewritten as commands: a dump copies whole nodes of streams, with their deleted entries."""
     try:
         return bool(redis.config_get("aof-use-rdb-preamble").get("aof-use-rdb-preamble") == "no")
-    except ResponseError:  # it may not be asked
+    except ResponseError:  # not allowed
         return False

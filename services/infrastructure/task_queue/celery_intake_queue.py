@@ -51,7 +51,7 @@ class CeleryIntakeQueue:
 
     def wait(self, seconds: float) -> None:
         """Wait for a message without a priority, for some seconds at most."""
-        # moves the next message onto its own place, which changes nothing
+        # moves the next message to the same position, which changes nothing
         self._redis.blmove(self._key, self._key, seconds, "RIGHT", "RIGHT")
 
     def close(self) -> None:

@@ -1,1 +1,1 @@
-"""Read pictures by URL, from the places that the operator allows."""
+"""Read pictures by URL, from hosts, folders and stores that the operator allows."""

@@ -139,7 +139,7 @@ def _check(response: httpcore.Response) -> None:
     if response.status != 200:
         raise FetchFailed(f"the host answers {response.status} instead of the picture")
     if any(name.lower() == b"content-encoding" and value.lower() != b"identity" for name, value in response.headers):
-        raise FetchFailed("the host compresses its answer though it was asked not to")
+        raise FetchFailed("the host compresses its answer although the request excludes that")
 
 
 def _limited(chunks: Iterable[bytes], most: int, left_total: int) -> bytes:

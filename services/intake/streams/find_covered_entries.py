@@ -55,11 +55,11 @@ class StreamIntakeQueue:
             yield [queued_entry(tenant, entry) for entry in page]
 
     def remove(self, tenant: str, entries: Sequence[QueuedEntry]) -> None:
-        """Let entries leave their streams; those that are dead letters were told of when they became so."""
+        """Delete entries and dead letters; a result is published for entries only, as a dead letter has had one."""
         waiting = [each for each in entries if not each.key.startswith(DEAD)]
         self.streams.end(tenant, [_removed(each) for each in waiting])
         letters = (each.key for each in entries if each.key.startswith(DEAD))
-        self.streams.drop_dead(tenant, [place.removeprefix(DEAD) for place in letters])
+        self.streams.drop_dead(tenant, [key.removeprefix(DEAD) for key in letters])
 
     def remove_results(self, tenant: str, position: str, covered: CoveredIds) -> None:
         """Settle what was accepted and is covered, and delete all results that name it."""
@@ -71,7 +71,7 @@ class StreamIntakeQueue:
                 tenant, [Result(each.entry, Status.REMOVED, each.event_id, reason=REASON) for each in resolved]
             )
         for some in _pages(self.streams.results(tenant)):
-            named = {key: said["image_id"] for key, said in some if _is_of_older(said, position)}
+            named = {key: fields["image_id"] for key, fields in some if _is_of_older(fields, position)}
             gone = covered({*named.values()})
             self.streams.drop_results(tenant, [key for key, image_id in named.items() if image_id in gone])
 
@@ -107,10 +107,10 @@ def queued_letter(tenant: str, letter: DeadLetter) -> QueuedEntry:
     A failed removal request is no image, so it is searched as text. Its stream has its own ids, which are not ordered
     relative to those of images; so it counts as older than every removal that finds it.
     """
-    place, original = f"{DEAD}{letter.id}", letter.original or letter.entry
+    key, original = f"{DEAD}{letter.id}", letter.original or letter.entry
     if letter.inbox == Inbox.REMOVALS:
-        return QueuedEntry(place, NO_POSITION, text=all_text(letter.event), name=f"{Inbox.REMOVALS}:{original}")
-    return _queued(tenant, place, original, letter.event)
+        return QueuedEntry(key, NO_POSITION, text=all_text(letter.event), name=f"{Inbox.REMOVALS}:{original}")
+    return _queued(tenant, key, original, letter.event)
 
 
 def all_text(raw: bytes) -> str:
@@ -122,35 +122,35 @@ def all_text(raw: bytes) -> str:
         return text
 
 
-def _queued(tenant: str, place: str, position: str, raw: bytes) -> QueuedEntry:
+def _queued(tenant: str, key: str, position: str, raw: bytes) -> QueuedEntry:
     try:
         event = parse_event(raw)
     except (NotAnEvent, RefusedEvent) as error:
         event_id = error.event_id if isinstance(error, RefusedEvent) else ""
-        return QueuedEntry(place, position, text=all_text(raw), event_id=event_id)
-    return QueuedEntry(place, position, [_queued_image(tenant, each) for each in event.images], event_id=event.id)
+        return QueuedEntry(key, position, text=all_text(raw), event_id=event_id)
+    return QueuedEntry(key, position, [_queued_image(tenant, each) for each in event.images], event_id=event.id)
 
 
-def _queued_image(tenant: str, said: EventImage) -> QueuedImage:
+def _queued_image(tenant: str, sent: EventImage) -> QueuedImage:
     content, digests = "", list[str]()
-    if said.picture is not None:
-        content = sha256(said.picture).hexdigest()
-    elif said.vector is not None:
-        vector = np.asarray([said.vector], dtype=np.float32)
+    if sent.picture is not None:
+        content = sha256(sent.picture).hexdigest()
+    elif sent.vector is not None:
+        vector = np.asarray([sent.vector], dtype=np.float32)
         content, digests = sha256(vector[0].astype("<f4").tobytes()).hexdigest(), _digests(vector)
     image = StoredImage(
-        **{name: getattr(said.fields, name) for name in AMENDABLE},
-        image_id=said.fields.image_id or content,
+        **{name: getattr(sent.fields, name) for name in AMENDABLE},
+        image_id=sent.fields.image_id or content,
         tenant=tenant,
         state=State.WAITING,
         accepted_at=now(),
         content_hash=content,
         picture="",
-        encoder=said.encoder,
+        encoder=sent.encoder,
         vector_digests=digests,
     )
     known = {"image_id", "content_hash"} if content else set[str]()
-    return QueuedImage(image, frozenset(said.fields.model_fields_set | known))
+    return QueuedImage(image, frozenset(sent.fields.model_fields_set | known))
 
 
 def _digests(vector: Vectors) -> list[str]:
@@ -173,12 +173,12 @@ def _lies_before(entry: QueuedEntry, position: str) -> bool:
         return True
 
 
-def _is_of_older(said: Mapping[str, str], position: str) -> bool:
+def _is_of_older(fields: Mapping[str, str], position: str) -> bool:
     """Whether a result names an image, and its entry is at or before a position."""
-    if "image_id" not in said:
+    if "image_id" not in fields:
         return False
     try:
-        return is_at_or_before(said.get("entry", ""), position)
+        return is_at_or_before(fields.get("entry", ""), position)
     except ValueError:
         return True
 

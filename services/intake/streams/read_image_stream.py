@@ -133,7 +133,9 @@ class ImageStreamReader:
         waiting = {entry.id for entry in entries if entry.id in behind or pending.waits(entry.id)}
         refused = [entry for entry in entries if entry.position in taken and entry.id not in behind]
         self._end(pending, fence, [Ended(each, Result(each.id, Status.REMOVED, reason=REFUSED)) for each in refused])
-        self._say(pending, fence.tenant, [Result(each, Status.HELD) for each in behind & pending.entries.keys()])
+        self._report_held(
+            pending, fence.tenant, [Result(each, Status.HELD) for each in behind & pending.entries.keys()]
+        )
         now = [entry for entry in entries if entry.id in pending.entries and entry.id not in waiting]
         held = {
             image_id
@@ -167,19 +169,19 @@ class ImageStreamReader:
         tries: int = 0,
     ) -> bool:
         """Accept entries; returns whether none of them failed."""
-        could = True
+        succeeded = True
         if not entries or self._is_stopping():
-            return could
+            return succeeded
         for outcomes in self._accept()(entries, fence, held):
             self._end(pending, fence, [each for each in outcomes if isinstance(each, Ended)])
             left = [each for each in outcomes if isinstance(each, HeldUp)]
             for each in left:
                 if each.failed:
-                    could = False
+                    succeeded = False
                     pending.fail(each.readable.entry.id, each.reason, tries)
-            said = (each.readable for each in left if not each.failed)
-            self._say(pending, fence.tenant, [each.ended(Status.HELD).result for each in said])
-        return could
+            held_up = (each.readable for each in left if not each.failed)
+            self._report_held(pending, fence.tenant, [each.ended(Status.HELD).result for each in held_up])
+        return succeeded
 
     def _accept_alone(self, pending: PendingEntries, fence: EntryFence, entry: ReadableEntry, held: set[str]) -> None:
         """Accept one entry; the attempt is counted before, so that the next reader knows if this one crashes."""
@@ -192,16 +194,16 @@ class ImageStreamReader:
             reason = pending.faults.get(entry_id, ENDED_READERS)
             self._end(pending, fence, [entry.ended(Status.DEAD, reason=reason)])
             return
-        could = True
+        succeeded = True
         try:
-            could = self._accept_some(pending, fence, [entry], held, tries)
+            succeeded = self._accept_some(pending, fence, [entry], held, tries)
         except Exception:  # the store does not answer, or the lease is lost: not the fault of this entry
-            self._give_up(tenant, entry_id)
+            self._reset_attempts(tenant, entry_id)
             raise
-        if could and entry_id in pending.entries:
-            self._give_up(tenant, entry_id)
+        if succeeded and entry_id in pending.entries:
+            self._reset_attempts(tenant, entry_id)
 
-    def _give_up(self, tenant: str, entry_id: str) -> None:
+    def _reset_attempts(self, tenant: str, entry_id: str) -> None:
         with suppress(Unavailable):
             self._streams.reset_attempts(tenant, entry_id)
 
@@ -216,7 +218,7 @@ class ImageStreamReader:
             prometheus_metrics.INTAKE.labels(fence.tenant, each.result.status).inc()
         pending.drop(each.entry.id for each in ended)
 
-    def _say(self, pending: PendingEntries, tenant: str, results: Sequence[Result]) -> None:
+    def _report_held(self, pending: PendingEntries, tenant: str, results: Sequence[Result]) -> None:
         """Report once that an entry is held."""
         new = [each for each in results if each.entry not in pending.reported]
         if new:

@@ -82,7 +82,7 @@ def test_another_request_with_the_same_key_is_refused(idempotency: IdempotencyKe
         lambda: idempotency.once(other, act),
     ]
     for ask in refused:
-        with pytest.raises(IdempotencyKeyReused, match="give each request a key of its own"):
+        with pytest.raises(IdempotencyKeyReused, match="use a new key for each request"):
             ask()
     assert acted == []
     assert idempotency.find(claim(idempotency)) is not None

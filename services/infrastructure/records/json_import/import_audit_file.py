@@ -70,23 +70,23 @@ class _Import:
     def run(self, path: Path) -> int:
         """Import the rest of the file, then erase it; returns the total number of lines."""
         progress = _progress(self._database, self._name)
-        place, count = progress.get("place", 0), progress.get("lines", 0)
+        offset, count = progress.get("place", 0), progress.get("lines", 0)
         if path.exists():  # else it was erased just before the process was killed
-            count = self._read(path, place, count)
+            count = self._read(path, offset, count)
         path.unlink(missing_ok=True)
         with self._database.write(urgent=True) as connection:
             database_flags.clear_flag(connection, self._name)
         return count
 
-    def _read(self, path: Path, place: int, count: int) -> int:
+    def _read(self, path: Path, offset: int, count: int) -> int:
         with path.open("rb") as file:
-            file.seek(place)
+            file.seek(offset)
             while lines := list(islice(file, LINES)):
                 rows = [row for line in lines for row in _row(line)]
-                place, count = place + sum(map(len, lines)), count + len(rows)
+                offset, count = offset + sum(map(len, lines)), count + len(rows)
                 with self._database.write(urgent=True) as connection:
                     self._leases.check(connection, self._lease)
-                    self._write(connection, rows, {"place": place, "lines": count})
+                    self._write(connection, rows, {"place": offset, "lines": count})
         return count
 
     def _write(self, connection: Connection, rows: Sequence[dict[str, Any]], value: dict[str, int]) -> None:

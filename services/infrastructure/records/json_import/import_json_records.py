@@ -83,7 +83,7 @@ KINDS = (
     Kind("decisions", rows.decision),
     Kind("judgements", rows.judgement),
     Kind("judgement_uses", rows.judgement_use),
-    Kind("schedule", rows.duty),
+    Kind("schedule", rows.periodic_run),
     Kind("restore", rows.unfinished_restore),
 )
 """Each kind after those that it refers to."""

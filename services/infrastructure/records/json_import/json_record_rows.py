@@ -151,10 +151,10 @@ def question(key: str, record: Any, others: Others) -> Iterator[Row]:
     if not key.endswith(FOUND):
         _, tenant, job_id = key.split("/")
         result = others.read(key + FOUND)
-        asked = {name: record.get(name) for name in ("decision", "last")}
+        query = {name: record.get(name) for name in ("decision", "last")}
         yield (
             tables.questions,
-            {"job": job_id, "tenant": tenant, **asked, "result": None if result is None else _json(result)},
+            {"job": job_id, "tenant": tenant, **query, "result": None if result is None else _json(result)},
         )
 
 
@@ -218,7 +218,7 @@ def encoder(key: str, record: Any, others: Others) -> Iterator[Row]:
         yield tables.encoders, {"name": record["name"], "spec": record, "fill": fill, "dropping": dropping is not None}
 
 
-def duty(key: str, record: Any, _others: Others) -> Iterator[Row]:
+def periodic_run(key: str, record: Any, _others: Others) -> Iterator[Row]:
     """``schedule/DUTY``."""
     moments = {name: _moment(record.get(name)) for name in ("begun", "finished")}
     yield tables.schedule, moments | {"duty": key.partition("/")[2]}
