@@ -105,7 +105,7 @@ def rows(name: str, memory: Memory, material: Material, peers: Mapping[str, Ask]
     approximate = {f"{peer}, finds {recall(it(material.queries), truth):.2%}": it for peer, it in peers.items()}
     others = {peer: per_query(it, material.queries) for peer, it in {**approximate, **flat}.items()}
     best = f"the fastest setting that finds {GOOD:.0%}"
-    note = f"{KIND}; {best}: ef {reach.candidates}, oversampling {reach.times:g}"
+    note = f"{KIND}; {best}: ef {reach.candidates}, oversampling {reach.oversampled:g}"
     # the peers' threads spin on for a while, and would slow down whichever of ours comes next
     alone = row(Effort.BALANCED, {best: per_query(fastest, material.queries)}, PAIRS)
     among = row(Effort.BALANCED, others)

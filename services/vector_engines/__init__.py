@@ -1,1 +1,1 @@
-"""The vector database behind one contract: a Qdrant server, or Qdrant Edge embedded in this machine."""
+"""The vector database behind one contract: a Qdrant server, or Qdrant Edge embedded on this machine."""

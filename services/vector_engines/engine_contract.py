@@ -1,4 +1,4 @@
-"""The contract of a vector engine: the few primitives that the memory is made of."""
+"""The contract of a vector engine: filters, writes, searches and the primitives that every engine offers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ class Index:
     """A payload index.
 
     Attributes:
-        kind: what the field holds.
-        on_disk: whether it lies in the system's cache, and not in memory for good.
-        is_tenant: whether the field tells tenants apart.
+        kind: type of the field.
+        on_disk: whether it is stored on disk, in the page cache, instead of in memory.
+        is_tenant: whether the field names the tenant.
     """
 
     kind: FieldType
@@ -37,8 +37,8 @@ class PointFilter:
     """Which points an operation covers; built by `points.point_filters`, translated once by each engine.
 
     Attributes:
-        tenant: only its points; None: those of every tenant.
-        clauses: all of them hold, as `schemas.filter.matches` understands them.
+        tenant: only points of this tenant; None: points of every tenant.
+        clauses: all must be met, as `schemas.filter.matches` interprets them.
         vector: only points that have the vector of this name.
         lacks: only points that do not have the vector of this name.
         ids: only these points.
@@ -65,7 +65,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Shape:
-    """What a collection holds: its named vectors with their sizes, its payload indexes with their types."""
+    """The named vectors of a collection with their sizes, and its payload indexes with their types."""
 
     vectors: Mapping[str, int]
     indexes: Mapping[str, str]
@@ -81,10 +81,10 @@ class NamedVectors:
 
 @dataclass(frozen=True)
 class Insert:
-    """Points that are inserted, each once; those that exist stay as they are.
+    """Insert points, each once; existing points stay as they are.
 
     Attributes:
-        vectors: theirs, in one array instead of in the points.
+        vectors: the vectors of the points, in one array instead of in the points.
     """
 
     points: Sequence[Point]
@@ -92,16 +92,16 @@ class Insert:
 
     @property
     def names(self) -> set[str]:
-        """Of the vectors that come with the points."""
+        """Names of the vectors that come with the points."""
         return _names(self.points, self.vectors)
 
 
 @dataclass(frozen=True)
 class Replace:
-    """Points that are replaced whole, payload and vectors, each once: those that exist and meet the filter.
+    """Replace payload and vectors of points, each once, if they exist and meet the filter.
 
     Attributes:
-        vectors: theirs, in one array instead of in the points.
+        vectors: the vectors of the points, in one array instead of in the points.
     """
 
     points: Sequence[Point]
@@ -110,13 +110,13 @@ class Replace:
 
     @property
     def names(self) -> set[str]:
-        """Of the vectors that come with the points."""
+        """Names of the vectors that come with the points."""
         return _names(self.points, self.vectors)
 
 
 @dataclass(frozen=True)
 class SetPayload:
-    """Top-level payload fields that are set, each as a whole; one that is set to None is removed."""
+    """Set top-level payload fields, each as a whole; None removes a field."""
 
     payload: Payload
     where: PointFilter
@@ -124,12 +124,12 @@ class SetPayload:
 
 @dataclass(frozen=True)
 class UpdateVectors:
-    """Vectors that are given to points that meet the filter; points that are gone stay gone, and so do named vectors.
+    """Set vectors of points that meet the filter; missing points and vector names that were dropped are skipped.
 
     Attributes:
         ids: the points, one for each row.
-        beside: whether the points have other vectors already: these then need the room on the disk that a new point
-            needs, and not only what is kept for finishing one.
+        additional: whether the points have other vectors already: these then need as much free space as a new point,
+            and may not use what is reserved for finishing one.
     """
 
     ids: Sequence[str]
@@ -140,7 +140,7 @@ class UpdateVectors:
 
 @dataclass(frozen=True)
 class Delete:
-    """Every point that meets the filter is deleted."""
+    """Delete every point that meets the filter."""
 
     where: PointFilter
 
@@ -149,13 +149,13 @@ def _names(points: Sequence[Point], vectors: NamedVectors | None) -> set[str]:
     return {name for point in points for name in point.vectors} if vectors is None else {vectors.name}
 
 
-def check_vector_names(names: Iterable[str], held: Mapping[str, int]) -> None:
-    """Refuse vectors that the collection does not have.
+def check_vector_names(names: Iterable[str], stored: Mapping[str, int]) -> None:
+    """Check that the collection has vectors of these names.
 
     Raises:
-        Unavailable: it has none of this name.
+        Unavailable: it has none of a name.
     """
-    for name in {*names} - held.keys():
+    for name in {*names} - stored.keys():
         raise Unavailable(f"the collection has no vectors {name}: they were dropped, or are yet to be added")
 
 
@@ -164,15 +164,15 @@ Write = Insert | Replace | SetPayload | UpdateVectors | Delete
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched: the same for every vector of a batch.
+    """A search, the same for every vector of a batch.
 
     Attributes:
-        name: the vector's name; points without it are not found.
+        name: name of the vectors; points without one are not found.
         where: only points that meet it are found.
-        k: at most so many for each vector.
-        effort: how thoroughly.
-        fields: the payload fields wanted.
-        far: whether the filter may leave out all that is near, so that the nearest are farther to seek.
+        k: maximum number of points for each vector.
+        effort: how thorough the search is.
+        fields: payload fields to return.
+        far: whether the filter may exclude all near points, so that the search must go farther.
     """
 
     name: str
@@ -185,11 +185,11 @@ class Search:
 
 @dataclass(frozen=True)
 class Answer:
-    """The points that a search found for one vector, the nearest first; in columns, which are quick to send.
+    """The points found for one vector, nearest first, in columns, which are fast to send.
 
     Attributes:
-        scores: their cosine similarities.
-        columns: the payload fields that were asked for, each with its value of every point; None where it has none.
+        scores: cosine similarities.
+        columns: the requested payload fields, each with its values for all points, None for points without one.
     """
 
     scores: list[float]
@@ -197,7 +197,7 @@ class Answer:
 
     @classmethod
     def of(cls, points: Iterable[tuple[float, Payload]], fields: Iterable[str]) -> "Answer":
-        """Points, given as their scores and payloads."""
+        """Build an answer from scores and payloads."""
         listed = list(points)
         columns = {field: [payload.get(field) for _, payload in listed] for field in fields}
         return cls([score for score, _ in listed], columns)
@@ -205,11 +205,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Compaction:
-    """What a compaction did.
+    """The outcome of a compaction.
 
     Attributes:
-        erased: whether the bytes of all that was deleted or overwritten before it are gone from the disk.
-        note: what was asked of the store and what is left to its operator; empty where nothing is.
+        erased: whether all bytes that were deleted or overwritten before it are gone from the disk.
+        note: what was requested of the store and what is left to its operator; empty if nothing is.
     """
 
     erased: bool
@@ -219,104 +219,105 @@ class Compaction:
 class Engine(Protocol):
     """One collection of points: UUID, payload, at most one vector of each name.
 
-    Every write is durable when it returns, and harmless when repeated. Every method may be called from many threads at
-    once, and raises `schemas.errors.Unavailable` where the engine does not answer, `schemas.errors.OutOfSpace` where
-    its disk is full.
+    Every write is durable when it returns, and harmless when repeated. All methods are thread-safe, and raise
+    `schemas.errors.Unavailable` if the engine does not answer, `schemas.errors.OutOfSpace` if its disk is full.
     """
 
     def inspect(self) -> Shape | None:
-        """What the collection holds; None before it is created."""
+        """The vectors and indexes of the collection; None before it is created."""
 
     def create(self, vector: str, size: int, indexes: Mapping[str, Index]) -> None:
-        """Create the collection with one named vector (cosine) and payload indexes; nothing if it is there already."""
+        """Create the collection with one named vector (cosine) and payload indexes; do nothing if it exists."""
 
     def add_vector(self, name: str, size: int) -> None:
-        """Let the collection have vectors of another name too (cosine), which no point has yet; others are served.
+        """Add vectors of another name (cosine) to the collection, which no point has yet; do nothing if they exist.
 
-        Nothing where they are there already.
+        Other calls are served meanwhile.
 
         Raises:
-            EncoderMismatch: they are there, of another size.
+            EncoderMismatch: they exist with another size.
         """
 
     def drop_vector(self, name: str) -> None:
-        """Take the vectors of a name from the collection and from every point; nothing where there are none.
+        """Remove the vectors of a name from the collection and from every point; do nothing if there are none.
 
-        Their bytes are gone after the next `compact`. They never come back, not even when the name is added again. Who
-        searches by them, or inserts points with them, meanwhile, meets `schemas.errors.Unavailable`.
+        The next `compact` erases their bytes. They never come back, not even if the name is added again. Searches by
+        them and inserts with them raise `schemas.errors.Unavailable` meanwhile.
 
         Raises:
-            ValueError: the collection has no others.
+            ValueError: the collection has no other vectors.
         """
 
     def index(self, indexes: Mapping[str, Index]) -> None:
-        """Add payload indexes; one of another type on the same field is replaced."""
+        """Create payload indexes; an index of another type on the same field is replaced."""
 
     def write(self, writes: Sequence[Write], read: Sequence[str] = (), urgent: bool = False) -> list[Payload]:
-        """Make some writes in their order, in one round trip; durable together when it returns.
+        """Apply writes in order, in one round trip; all are durable when it returns.
 
-        Each is one operation: it decides which points meet its filter as the writes before it left them. Where one
-        fails, those before it may stay.
+        Each write is one operation: its filter is evaluated after the writes before it. If one fails, those before it
+        may stay.
 
         Args:
             writes: each harmless when repeated.
-            read: the points whose payloads are wanted as they are afterwards.
-            urgent: payloads may use the room on the disk that is kept for removals.
+            read: ids of points whose payloads are returned, as they are afterwards.
+            urgent: payloads may use the disk space that is reserved for removals.
 
         Returns:
             as `retrieve`.
         """
 
     def retrieve(self, ids: Sequence[str]) -> list[Payload]:
-        """The payloads of those points that exist, in any order."""
+        """The payloads of the points that exist, in any order."""
 
     def scroll(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
-        """Payloads by ascending point id, from the id `cursor` on; the id to go on from, None at the end."""
+        """Payloads by ascending point id, starting at the id `cursor`; and the next cursor, None at the end."""
 
     def oldest(self, field: str, where: PointFilter, limit: int) -> list[Payload]:
-        """Payloads of points by an indexed field that holds moments, the earliest first; without it none is found."""
+        """Payloads ordered by an indexed datetime field, earliest first; points without the field are not found."""
 
     def export(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Point], str | None]:
-        """Whole points; `Insert` takes them back as they were, to the last bit.
+        """Complete points, bit for bit; `Insert` restores them.
 
         Args:
             where: only points that meet it.
-            limit: at most so many.
-            cursor: the id to go on from, as the call before returned it.
+            limit: maximum number of points.
+            cursor: where to continue, as returned by the previous call.
 
         Returns:
             points by ascending id, with payload and vectors (by name, float32); the next cursor, None at the end.
         """
 
     def count(self, where: PointFilter) -> int:
-        """How many points meet the filter, exactly."""
+        """Exact number of points that meet the filter."""
 
     def facet(self, field: str, where: PointFilter) -> dict[str, int]:
-        """How many points that meet the filter hold each value of an indexed keyword field, exactly."""
+        """Exact number of points that meet the filter, by value of an indexed keyword field."""
 
     def query_batch(self, vectors: Vectors, search: Search) -> list[Answer]:
-        """The nearest points to each vector; may take longer than other calls, though not where the engine is silent.
+        """The points nearest to each vector; may take longer than other calls, but not on an engine that is down.
 
         Args:
             vectors: float32 [n, d].
-            search: what is searched for all of them.
+            search: the same for all vectors.
 
         Returns:
             n answers.
         """
 
     def compact(self) -> Compaction:
-        """Erase what was deleted or overwritten before the call, as far as the engine can; others are served meanwhile.
+        """Erase data that was deleted or overwritten before the call, as far as the engine can.
+
+        Other calls are served meanwhile.
 
         Raises:
-            OutOfSpace: there is no room for what it takes.
+            OutOfSpace: there is not enough free space.
         """
 
     def recover(self) -> None:
-        """Put right what a compaction that died left changed, where none is at work."""
+        """Repair what a compaction that died left changed, unless another one is running."""
 
     def ping(self) -> None:
         """Return if the engine answers."""
 
     def close(self) -> None:
-        """Release what is held; no other method may be called afterwards."""
+        """Release all resources; no other method may be called afterwards."""

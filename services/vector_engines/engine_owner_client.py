@@ -1,4 +1,4 @@
-"""The contract as a caller of the owner process sees it."""
+"""Call the engine in the owner process: the engine contract over a unix socket."""
 
 import os
 import socket
@@ -21,25 +21,24 @@ from visual_memory.services.vector_engines.engine_owner_protocol import (
 )
 
 PAUSE_SECONDS = 0.05
-SHORTEST = 0.05
-"""Seconds that a read or write has at least, so that what lies ready is taken even when the time is over."""
+MIN_SECONDS = 0.05
+"""Minimum timeout of a read or write, so that data that has arrived is read even after the deadline."""
 SENDS = 2
-"""How often a call is handed over: once more after an owner died with it, not for ever if it is what kills them."""
-LONGEST_COMPACTION = 3600.0
-"""Seconds."""
+"""How often a call is sent: once more if the owner died with it, but no more, in case the call is what kills it."""
+COMPACTION_SECONDS = 3600.0
 PING: Message = ("ping", (), {})
 
 
 class EngineOwnerClient:
-    """An engine in the owner process: every method of `engine_contract.Engine` is a call of the same there.
+    """The engine in the owner process: every method of `engine_contract.Engine` is called there.
 
-    It survives the owner's restart, because every call may be repeated. Callers do not wait for one another: each has a
-    connection of its own.
+    It survives a restart of the owner, because every call may be repeated. Concurrent callers do not wait for each
+    other: each uses its own connection.
 
     Args:
-        socket_path: where the owner listens, at most 100 bytes.
-        timeout: seconds within which a call is answered, or raises `Unavailable`.
-        search_timeout: seconds that a search may take beyond that, while the owner answers others.
+        socket_path: socket of the owner, at most 100 bytes.
+        timeout: seconds after which a call without an answer raises `Unavailable`.
+        search_timeout: further seconds that a search may take while the owner answers other calls.
 
     Raises:
         Unavailable: the socket's path is too long.
@@ -48,79 +47,79 @@ class EngineOwnerClient:
     def __init__(self, socket_path: Path, timeout: float, search_timeout: float = 0.0) -> None:
         self._path = check_socket_path(socket_path)
         self._timeout = timeout
-        self._longer = {"query_batch": search_timeout, "compact": LONGEST_COMPACTION}
+        self._longer = {"query_batch": search_timeout, "compact": COMPACTION_SECONDS}
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._process = os.getpid()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name not in METHODS:
-            raise AttributeError(f"{name!r} is no method of the contract")
+            raise AttributeError(f"{name!r} is not a method of the contract")
         return partial(self._call, name)
 
     def close(self) -> None:
-        """Close the connections; the owner lives on."""
-        self._forget()
+        """Close the connections; the owner continues to run."""
+        self._close_idle()
 
     def _call(self, method: str, /, *arguments: Any, **named: Any) -> Any:
         deadline = time.monotonic() + self._timeout
-        return self._ask((method, arguments, named), deadline, self._longer.get(method, 0.0))
+        return self._send((method, arguments, named), deadline, self._longer.get(method, 0.0))
 
-    def _ask(self, message: Message, deadline: float, longer: float = 0.0) -> Any:
-        """The answer to a message.
+    def _send(self, message: Message, deadline: float, longer: float = 0.0) -> Any:
+        """Send a message and return its answer.
 
         Args:
-            message: is handed over by the deadline.
-            deadline: the moment by which the owner answers this, or others.
-            longer: seconds after it by which it answers this.
+            message: must be sent by the deadline.
+            deadline: when the owner must have answered this call or another one.
+            longer: seconds after the deadline within which it must answer this call.
         """
         for _ in range(SENDS):
-            connection = self._handed_over(message, deadline)
+            connection = self._send_on_connection(message, deadline)
             try:
-                well, result = self._answer(connection, deadline, longer)
+                succeeded, result = self._answer(connection, deadline, longer)
             except (EOFError, ConnectionError):
                 connection.close()
-                self._forget()  # the others were of the same owner
+                self._close_idle()  # the other connections are to the same owner
                 continue
             except BaseException:
-                connection.close()  # its answer may still come, to nobody
+                connection.close()  # its answer may still arrive
                 raise
             with self._lock:
                 self._idle.append(connection)
-            if well:
+            if succeeded:
                 return result
             raise result
         raise Unavailable("the store ended in the middle of the call; send it again")
 
     def _answer(self, connection: Connection, deadline: float, longer: float) -> tuple[bool, Any]:
         last = deadline + longer
-        while not connection.poll(max(0.0, self._look_at(deadline, last) - time.monotonic())):
+        while not connection.poll(max(0.0, self._next_check(deadline, last) - time.monotonic())):
             if time.monotonic() >= last:
                 raise Unavailable(f"the store did not answer within {self._timeout + longer:g} s; send it again")
-            self._ask(PING, deadline)  # raises where the owner answers nobody
+            self._send(PING, deadline)  # raises if the owner answers no calls
             deadline = time.monotonic() + self._timeout
-        set_timeouts(connection, max(SHORTEST, last - time.monotonic()))
+        set_timeouts(connection, max(MIN_SECONDS, last - time.monotonic()))
         try:
             return cast(tuple[bool, Any], connection.recv())
         except BlockingIOError:
             raise Unavailable("the store stopped in the middle of its answer; send it again") from None
 
-    def _look_at(self, deadline: float, last: float) -> float:
-        """When to ask whether the owner answers others, to know it by the deadline; or when all time is over."""
+    def _next_check(self, deadline: float, last: float) -> float:
+        """When to check whether the owner answers other calls, early enough for the deadline; at the latest, `last`."""
         return last if last <= deadline else min(last, deadline - self._timeout / 2)
 
-    def _handed_over(self, message: Message, deadline: float) -> Connection:
-        """A connection that took the message; waits for an owner that is just being restarted."""
+    def _send_on_connection(self, message: Message, deadline: float) -> Connection:
+        """Send the message on a connection and return that; wait while the owner restarts."""
         while True:
             connection = None
             try:
                 connection = self._pooled() or self._connect(deadline)
-                set_timeouts(connection, max(SHORTEST, deadline - time.monotonic()))
+                set_timeouts(connection, max(MIN_SECONDS, deadline - time.monotonic()))
                 connection.send(message)
             except BaseException as error:
                 if connection is not None:
                     connection.close()
-                self._forget()
+                self._close_idle()
                 if not isinstance(error, (OSError, EOFError, AuthenticationError)):
                     raise
                 if time.monotonic() >= deadline:
@@ -136,8 +135,8 @@ class EngineOwnerClient:
             return self._idle.pop() if self._idle else None
 
     def _connect(self, deadline: float) -> Connection:
-        """As `multiprocessing.connection.Client`, which would wait for the handshake without a limit."""
-        left = max(SHORTEST, deadline - time.monotonic())
+        """Connect as `multiprocessing.connection.Client` does, whose handshake has no timeout."""
+        left = max(MIN_SECONDS, deadline - time.monotonic())
         with socket.socket(socket.AF_UNIX) as link:
             link.settimeout(left)
             link.connect(str(self._path))
@@ -153,7 +152,7 @@ class EngineOwnerClient:
             raise
         return connection
 
-    def _forget(self) -> None:
+    def _close_idle(self) -> None:
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:

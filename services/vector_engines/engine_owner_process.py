@@ -1,6 +1,7 @@
-"""The owner process: holds the folder of an EdgeEngine and serves the contract over a unix socket.
+"""The owner process: opens the folder of an `EdgeEngine` and serves the engine contract over a unix socket.
 
-Not `multiprocessing.managers`: its proxies name objects of an owner that may have died, and wait without a limit.
+It does not use `multiprocessing.managers`, whose proxies refer to objects of an owner that may have died, and have no
+timeouts.
 """
 
 import gc
@@ -30,28 +31,30 @@ from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEn
 HANDSHAKE_SECONDS = 10.0
 DRAIN_SECONDS = 20.0
 COMPACT = "compact"
-"""Not waited for at the end: it may take minutes, and the engine breaks it off when it is closed."""
+"""The owner does not wait for compactions when it ends: they may take minutes, and the engine stops them."""
 
 
 def serve(folder: Path, socket_path: Path, floor: int = 0) -> None:
     """Serve the collection in a folder until SIGTERM or SIGINT; then flush, close and return.
 
-    Must run in a process's main thread. The socket and its key are readable by this user alone.
+    Must run in the main thread of a process. Only this user can read the socket and its key.
 
     Args:
-        folder: of the collection; created where missing.
-        socket_path: where to listen, at most 100 bytes; a socket left there by a killed owner is replaced.
+        folder: of the collection; created if missing.
+        socket_path: the socket to listen on, at most 100 bytes; a socket left by a killed owner is replaced.
         floor: bytes that must stay free on the folder's disk, see `EdgeEngine`.
 
     Raises:
-        Unavailable: another process holds the folder, or the socket's path is too long.
+        Unavailable: another process has opened the folder, or the socket's path is too long.
     """
     check_socket_path(socket_path)
     with _ending() as ending:
-        engine = EdgeEngine(folder, floor)  # from here on no other owner lives: what is left of its socket may go
+        engine = EdgeEngine(
+            folder, floor
+        )  # the folder is locked, so no other owner runs and its old socket can be replaced
         calls = _Calls(engine)
-        gc.freeze()  # what is there by now stays
-        gc.enable()  # where whoever started the process let it rest
+        gc.freeze()  # objects created so far stay
+        gc.enable()  # the parent process may have disabled it
         try:
             _listen(calls, socket_path, ending)
         finally:
@@ -62,10 +65,10 @@ def serve(folder: Path, socket_path: Path, floor: int = 0) -> None:
 
 @contextmanager
 def _ending() -> Iterator[socket.socket]:
-    """A socket that receives a byte when a signal asks for the end.
+    """A socket that receives a byte when SIGTERM or SIGINT arrives.
 
-    The handlers do nothing, for Python calls them only once the main thread does something, and it would wait for the
-    next caller if the signal came just before it began to wait.
+    The handlers do nothing: Python calls them only when the main thread runs, which would wait for the next caller if
+    the signal came just before the wait.
     """
     receiver, sender = socket.socketpair()
     with receiver, sender:
@@ -92,21 +95,21 @@ def _listen(calls: "_Calls", path: Path, ending: socket.socket) -> None:
         send_ready()
         while ending not in wait([server, ending]):
             connection = Connection(server.accept()[0].detach())
-            threading.Thread(target=_attend, args=(connection, key, calls), daemon=True).start()
+            threading.Thread(target=_serve_connection, args=(connection, key, calls), daemon=True).start()
 
 
 def _new_key(path: Path) -> bytes:
     key = secrets.token_hex(32).encode()
-    draft = key_file(path).with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    draft.touch(mode=0o600, exist_ok=False)
-    draft.write_bytes(key)
-    draft.replace(key_file(path))
+    temporary = key_file(path).with_suffix(".new")
+    temporary.unlink(missing_ok=True)
+    temporary.touch(mode=0o600, exist_ok=False)
+    temporary.write_bytes(key)
+    temporary.replace(key_file(path))
     return key
 
 
-def _attend(connection: Connection, key: bytes, calls: "_Calls") -> None:
-    """One caller's connection, until it ends: no fault of a caller's may reach the others."""
+def _serve_connection(connection: Connection, key: bytes, calls: "_Calls") -> None:
+    """Serve one caller's connection until it ends; its errors do not affect other callers."""
     with connection:
         try:
             set_timeouts(connection, HANDSHAKE_SECONDS)
@@ -116,16 +119,16 @@ def _attend(connection: Connection, key: bytes, calls: "_Calls") -> None:
             while True:
                 answer = calls.run(connection.recv())
                 if answer is None:
-                    return  # ending: the caller sees the connection close and asks the next owner
+                    return  # ending: the caller sees that the connection is closed and calls the next owner
                 connection.send(answer)
-        except (EOFError, OSError):  # the caller is gone, or never was one
+        except (EOFError, OSError):  # the caller has disconnected, or did not complete the handshake
             return
-        except Exception:  # noqa: BLE001 - a message that is none, or a wrong key: hang up
+        except Exception:  # noqa: BLE001 - invalid message or wrong key: close the connection
             return
 
 
 class _Calls:
-    """The calls in progress, so that the engine is closed after the last of them."""
+    """Runs calls and counts them, so that the engine is closed after the last one."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -134,7 +137,7 @@ class _Calls:
         self._ending = False
 
     def run(self, message: Message) -> tuple[bool, Any] | None:
-        """Whether a call went well, with its result or its error; None if the owner is ending."""
+        """Run a call; returns whether it succeeded, with its result or its error, or None if the owner is ending."""
         method, arguments, named = message
         with self._idle:
             if self._ending:
@@ -142,9 +145,9 @@ class _Calls:
             self._running += method != COMPACT
         try:
             if method not in METHODS:
-                raise TypeError(f"{method!r} is no method of the contract")
+                raise TypeError(f"{method!r} is not a method of the contract")
             return True, getattr(self._engine, method)(*arguments, **named)
-        except Exception as error:  # noqa: BLE001 - it is the caller's to handle
+        except Exception as error:  # noqa: BLE001 - the caller handles it
             return False, _sendable(error)
         finally:
             with self._idle:
@@ -152,14 +155,14 @@ class _Calls:
                 self._idle.notify_all()
 
     def drain(self) -> None:
-        """Take no more calls and wait for those in progress, not for ever."""
+        """Accept no more calls, and wait for those in progress, at most `DRAIN_SECONDS`."""
         with self._idle:
             self._ending = True
             self._idle.wait_for(lambda: self._running == 0, DRAIN_SECONDS)
 
 
 def _sendable(error: Exception) -> Exception:
-    """The error, if its class is known on the other side and made of its message alone; else its text."""
+    """The error if the caller can unpickle it, else an error with its text."""
     if isinstance(error, VisualMemoryError) or type(error).__module__ == "builtins":
         return error
     return RuntimeError(f"{type(error).__name__}: {error}")

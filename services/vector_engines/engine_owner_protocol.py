@@ -1,4 +1,4 @@
-"""What the owner process and its callers agree on: the methods, the key file, the limits of a connection."""
+"""The protocol between the owner process and its callers: methods, key file, timeouts of a connection."""
 
 import socket
 import struct
@@ -10,34 +10,34 @@ from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.vector_engines.engine_contract import Engine
 
 Message = tuple[str, tuple[Any, ...], dict[str, Any]]
-"""A call: the method, its arguments by place and by name."""
+"""A call: method, positional and keyword arguments."""
 METHODS = frozenset(name for name in vars(Engine) if not name.startswith("_")) - {"close"}
-LONGEST_PATH = 100
+MAX_PATH_BYTES = 100
 
 
 def check_socket_path(path: Path) -> Path:
-    """A socket's path.
+    """Check the path of a socket, and return it.
 
     Raises:
-        Unavailable: it is longer than a unix socket's may be.
+        Unavailable: it is too long for a unix socket.
     """
-    if len(str(path).encode()) > LONGEST_PATH:
-        raise Unavailable(f"the socket's path has over {LONGEST_PATH} bytes; choose a shorter folder: {path}")
+    if len(str(path).encode()) > MAX_PATH_BYTES:
+        raise Unavailable(f"the socket's path has over {MAX_PATH_BYTES} bytes; choose a shorter folder: {path}")
     return path
 
 
 def key_file(path: Path) -> Path:
-    """Where the owner leaves the key that its callers must know: beside the socket, for this user alone."""
+    """The file with the key that callers must know, next to the socket; readable by this user only."""
     return path.with_name(f"{path.name}.key")
 
 
 def set_timeouts(connection: Connection, seconds: float) -> None:
-    """Let a single read or write wait so long at most (0: for ever), then raise BlockingIOError.
+    """Limit how long a single read or write may block (0: no limit) before it raises BlockingIOError.
 
-    `Connection.poll` alone is not enough: a peer that stops in the middle blocks the handshake, and a large write.
+    `Connection.poll` is not enough: a peer that stops in the middle blocks the handshake and large writes.
     """
     interval = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
-    # `Connection` has no such option; it is the socket's, which the duplicate shares
+    # `Connection` has no timeout; it is an option of the socket, which the duplicate shares
     with socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as same:
         same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, interval)
         same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)

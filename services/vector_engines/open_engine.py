@@ -1,4 +1,4 @@
-"""Which engine the settings ask for; each is imported where it is asked for, for a server's client takes 45 MiB."""
+"""Open the engine that the settings name; each is imported only when used, because the server's client takes 45 MiB."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ def open_engine(settings: StoreSettings, socket_path: Path, timeout: int) -> Eng
     """The engine that the settings name; connects with the first call.
 
     Args:
-        settings: with an address, a Qdrant server; without, the owner process of this machine.
-        socket_path: where that owner listens.
-        timeout: seconds to wait for an answer; a search may take as long as the settings say.
+        settings: with a URL, a Qdrant server; without, the owner process of this machine.
+        socket_path: socket of that owner.
+        timeout: seconds to wait for an answer; searches use the timeout of the settings.
     """
     if settings.url is not None:
         return _server(settings, timeout)
@@ -22,10 +22,10 @@ def open_engine(settings: StoreSettings, socket_path: Path, timeout: int) -> Eng
 
 
 def open_exclusive_engine(settings: StoreSettings, folder: Path) -> Engine:
-    """The same for a command that must not share it: without a server, the folder itself.
+    """Open the engine for a command that runs without a service: without a server, the folder itself.
 
     Raises:
-        Unavailable: a running service holds the folder.
+        Unavailable: a running service has opened the folder.
     """
     if settings.url is not None:
         return _server(settings, settings.timeout)
@@ -45,6 +45,6 @@ def _server(settings: StoreSettings, timeout: int) -> Engine:
         prefer_grpc=settings.grpc,
         grpc_port=settings.grpc_port,
         timeout=timeout,
-        check_compatibility=False,  # it would ask the server now, which may start after us
+        check_compatibility=False,  # it would call the server now, which may start later
     )
     return QdrantServerEngine(client, settings.collection, settings.shards, settings.replicas, settings.timeout)

@@ -1,4 +1,4 @@
-"""The contract over a Qdrant server (or over qdrant-client's local mode, which tests use)."""
+"""The engine contract over a Qdrant server, or over qdrant-client's local mode, which tests use."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,11 +37,11 @@ from visual_memory.services.vector_engines.qdrant_server_converters import (
 from visual_memory.services.vector_engines.qdrant_server_vacuum import Vacuum
 
 ALL = 2**31 - 1
-STRONG = models.WriteOrdering.STRONG  # every conditional write must see the write before it, whichever replica it meets
+STRONG = models.WriteOrdering.STRONG  # so that a conditional write sees the write before it on every replica
 TRIES = 5
 _NOT_FOUND = {404, grpc.StatusCode.NOT_FOUND}
 _REFUSED = (UnexpectedResponse, grpc.RpcError, KeyError, ValueError)
-"""What the client raises where the server will not; local mode raises KeyError for its 404, ValueError for its 400."""
+"""What the client raises for a refused request; local mode raises KeyError for 404, ValueError for 400."""
 _CALLER_ERRORS = {400, 404, 409, 422} | {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.NOT_FOUND,
@@ -55,9 +55,9 @@ class QdrantServerEngine:
     Args:
         client: connected to the server, over HTTP or gRPC; closed with the engine.
         collection: its name.
-        shards: of a collection that has yet to be created.
-        replicas: of each of its shards; a write is acknowledged by most of them.
-        search_timeout: seconds that a search may take; None: as long as any call of the client.
+        shards: number of shards of a new collection.
+        replicas: number of replicas of each shard; most of them acknowledge a write.
+        search_timeout: seconds that a search may take; None: the timeout of the client.
     """
 
     def __init__(
@@ -106,20 +106,20 @@ class QdrantServerEngine:
                     write_consistency_factor=self._replicas // 2 + 1,
                 )
         except Exception:
-            if self.inspect() is None:  # otherwise another process was first
+            if self.inspect() is None:  # else another process has created it
                 raise
         self.index(indexes)
 
     def add_vector(self, name: str, size: int) -> None:
-        """See `Engine.add_vector`; a server can from version 1.18 on."""
-        held = self._vectors().get(name)
-        if held is None:
+        """See `Engine.add_vector`; requires a server from version 1.18 on."""
+        existing = self._vectors().get(name)
+        if existing is None:
             dense = models.DenseVectorConfig(size=size, distance=models.Distance.COSINE)
             named = models.DenseVectorNameConfig(dense=dense)
             with _translate_errors():
                 self._client.create_vector_name(self._name, name, named, wait=True, ordering=STRONG)
-        elif held != size:
-            raise EncoderMismatch(f"the collection has vectors {name} of {held} numbers, not of {size}")
+        elif existing != size:
+            raise EncoderMismatch(f"the collection has vectors {name} of {existing} numbers, not of {size}")
 
     def drop_vector(self, name: str) -> None:
         """See `Engine.drop_vector`."""
@@ -135,7 +135,7 @@ class QdrantServerEngine:
                 self._client.create_payload_index(self._name, field, to_qdrant_index(index), wait=True, ordering=STRONG)
 
     def write(self, writes: Sequence[Write], read: Sequence[str] = (), urgent: bool = False) -> list[Payload]:  # noqa: ARG002
-        """See `Engine.write`; what is read is a request of its own, and large inserts are several."""
+        """See `Engine.write`; the read is a separate request, and large inserts are several requests."""
         for request in split_into_requests(writes):
             self._write(request)
         return self.retrieve(read) if read else []
@@ -153,24 +153,23 @@ class QdrantServerEngine:
                 known = self._of_known_names(left)
                 if len(known) == len(left) and not isinstance(error, KeyError) and _status(error) not in _NOT_FOUND:
                     raise
-                left = without_missing_points(
-                    known, self._existing(known)
-                )  # the others must not suffer for what is gone
+                # one missing point fails the whole request
+                left = without_missing_points(known, self._existing(known))
             else:
                 return
         raise Unavailable("points are deleted faster than their vectors can be written; send it again")
 
     def _of_known_names(self, writes: Sequence[Write]) -> list[Write]:
-        """The writes, without vectors that are given to points under names that the collection does not have.
+        """The writes, without updates of vectors whose names the collection does not have.
 
         Raises:
-            Unavailable: points were to be put with such.
+            Unavailable: points are inserted or replaced with such vectors.
         """
-        held = self._vectors()
+        stored = self._vectors()
         for write in writes:
             if isinstance(write, Insert | Replace):
-                check_vector_names(write.names, held)
-        return [write for write in writes if not isinstance(write, UpdateVectors) or write.vectors.name in held]
+                check_vector_names(write.names, stored)
+        return [write for write in writes if not isinstance(write, UpdateVectors) or write.vectors.name in stored]
 
     def _vectors(self) -> Mapping[str, int]:
         shape = self.inspect()
@@ -237,7 +236,7 @@ class QdrantServerEngine:
             )
             for row in vectors.tolist()
         ]
-        self.ping()  # a search may take long, and a silent server is to be noticed soon
+        self.ping()  # a search may take long; a server that is down must be noticed earlier
         try:
             with _translate_errors():
                 answers = self._client.query_batch_points(self._name, requests, timeout=self._search_timeout)
@@ -247,7 +246,7 @@ class QdrantServerEngine:
         return [Answer.of(((each.score, each.payload or {}) for each in one.points), search.fields) for one in answers]
 
     def compact(self) -> Compaction:
-        """See `Engine.compact`: a server's optimisers vacuum the segments, and say only whether they are at rest."""
+        """See `Engine.compact`: the server's optimisers vacuum the segments, and report only whether they are idle."""
         with _translate_errors():
             return self._vacuum()
 
@@ -268,7 +267,7 @@ class QdrantServerEngine:
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Turn a lost connection, or a server that cannot at the moment, into the errors of the contract."""
+    """Translate lost connections and errors of the server to the errors of the contract."""
     try:
         yield
     except (ApiException, grpc.RpcError) as error:

@@ -1,4 +1,4 @@
-"""What the contract says, as a Qdrant server's models."""
+"""Convert filters, writes, indexes and searches of the contract to models of the Qdrant client."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -23,12 +23,12 @@ from visual_memory.services.vector_engines.engine_contract import (
 from visual_memory.services.vector_engines.hnsw_parameters import EFFORTS
 from visual_memory.services.vector_engines.translate_filter import translate_filter
 
-NUMBERS_AT_ONCE = 2**20
-"""Of vectors in one request: each takes about 20 bytes of JSON, and a server takes 32 MiB."""
+MAX_NUMBERS = 2**20
+"""Numbers of vectors in one request: each takes about 20 bytes of JSON, and a server accepts 32 MiB."""
 
 
 def to_qdrant_index(index: Index) -> Any:
-    """A payload index."""
+    """Convert a payload index."""
     match index.kind:
         case FieldType.KEYWORD:
             return models.KeywordIndexParams(
@@ -45,24 +45,24 @@ def to_qdrant_index(index: Index) -> Any:
 
 
 def to_search_params(search: Search) -> models.SearchParams:
-    """How far a search looks."""
-    reach = EFFORTS.get(search.effort)
-    if reach is None:
+    """The parameters of a search at its effort."""
+    effort = EFFORTS.get(search.effort)
+    if effort is None:
         return models.SearchParams(exact=True)
-    compared = models.QuantizationSearchParams(rescore=True, oversampling=reach.oversampling(search.k))
-    return models.SearchParams(hnsw_ef=reach.ef(far=search.far), quantization=compared)
+    rescored = models.QuantizationSearchParams(rescore=True, oversampling=effort.oversampling(search.k))
+    return models.SearchParams(hnsw_ef=effort.ef(far=search.far), quantization=rescored)
 
 
 def split_into_requests(writes: Sequence[Write]) -> Iterator[list[Write]]:
-    """Writes in requests of a size that a server takes."""
-    request, held = list[Write](), 0
+    """Split writes into requests of a size that a server accepts."""
+    request, size = list[Write](), 0
     for part in (part for write in writes for part in _parts(write)):
         numbers = vectors.rows.size if (vectors := getattr(part, "vectors", None)) is not None else 0
-        if request and held + numbers > NUMBERS_AT_ONCE:
+        if request and size + numbers > MAX_NUMBERS:
             yield request
-            request, held = [], 0
+            request, size = [], 0
         request.append(part)
-        held += numbers
+        size += numbers
     if request:
         yield request
 
@@ -70,27 +70,27 @@ def split_into_requests(writes: Sequence[Write]) -> Iterator[list[Write]]:
 def _parts(write: Write) -> list[Write]:
     if not isinstance(write, Insert | Replace) or write.vectors is None:
         return [write]
-    vectors, size = write.vectors, max(1, NUMBERS_AT_ONCE // write.vectors.rows.shape[1])
+    vectors, size = write.vectors, max(1, MAX_NUMBERS // write.vectors.rows.shape[1])
     return [
         replace(write, points=write.points[start:end], vectors=NamedVectors(vectors.name, vectors.rows[start:end]))
         for start, end in ((start, start + size) for start in range(0, len(write.points), size))
     ]
 
 
-def without_missing_points(writes: Sequence[Write], there: Collection[str]) -> list[Write]:
-    """The same, with the vectors of those points only that are there."""
+def without_missing_points(writes: Sequence[Write], existing: Collection[str]) -> list[Write]:
+    """The writes, with vectors of existing points only."""
     left: list[Write] = []
     for write in writes:
         if not isinstance(write, UpdateVectors):
             left.append(write)
-        elif rows := [row for row, point in enumerate(write.ids) if point in there]:
+        elif rows := [row for row, point in enumerate(write.ids) if point in existing]:
             vectors = NamedVectors(write.vectors.name, write.vectors.rows[rows])
             left.append(replace(write, ids=[write.ids[row] for row in rows], vectors=vectors))
     return left
 
 
 def to_operation(write: Write) -> models.UpdateOperation:
-    """A write as an operation of a batch."""
+    """Convert a write to an operation of a batch."""
     match write:
         case Insert():
             return _upsert(write.points, write.vectors, update_mode=models.UpdateMode.INSERT_ONLY)
@@ -103,8 +103,8 @@ def to_operation(write: Write) -> models.UpdateOperation:
         case UpdateVectors():
             rows = zip(write.ids, write.vectors.rows.tolist(), strict=True)
             points = [models.PointVectors(id=point, vector={write.vectors.name: row}) for point, row in rows]
-            given = models.UpdateVectors(points=points, update_filter=to_qdrant_filter(write.where))
-            return models.UpdateVectorsOperation(update_vectors=given)
+            update = models.UpdateVectors(points=points, update_filter=to_qdrant_filter(write.where))
+            return models.UpdateVectorsOperation(update_vectors=update)
         case Delete():
             return models.DeleteOperation(delete=models.FilterSelector(filter=to_qdrant_filter(write.where)))
 
@@ -122,9 +122,9 @@ def _upsert(points: Sequence[Point], vectors: NamedVectors | None, **how: Any) -
 
 
 def to_qdrant_filter(where: PointFilter) -> models.Filter:
-    """The same filter as Qdrant's."""
-    made: models.Filter = translate_filter(where, _QdrantTerms())
-    return made
+    """Convert a filter."""
+    converted: models.Filter = translate_filter(where, _QdrantTerms())
+    return converted
 
 
 class _QdrantTerms:

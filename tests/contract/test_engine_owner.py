@@ -174,7 +174,7 @@ def test_a_long_search_is_waited_for_while_the_owner_answers_others(folder: Path
 def test_a_silent_owner_is_told_within_one_timeout(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the deadlines that are given: a search that may take longer asks in time whether others are served."""
     asked: list[tuple[str, float]] = []
-    ask = EngineOwnerClient._ask
+    ask = EngineOwnerClient._send
 
     def noted(engine: EngineOwnerClient, message: Message, deadline: float, longer: float = 0.0) -> object:
         asked.append((message[0], deadline))
@@ -185,7 +185,7 @@ def test_a_silent_owner_is_told_within_one_timeout(folder: Path, monkeypatch: py
         engine = EngineOwnerClient(owner.socket, 0.4, search_timeout=1000.0)
         engine.ping()
         owner.suspend()
-        monkeypatch.setattr(EngineOwnerClient, "_ask", noted)
+        monkeypatch.setattr(EngineOwnerClient, "_send", noted)
         with pytest.raises(Unavailable, match=r"within 0\.4 s"):
             engine.query_batch(units(1), Search(vector_name(ENCODER), within("t"), 1, Effort.EXACT, ()))
         with pytest.raises(Unavailable, match=r"within 0\.4 s"):

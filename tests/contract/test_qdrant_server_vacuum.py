@@ -116,7 +116,7 @@ def test_killed_at_any_call_the_next_compaction_takes_nothing_for_usual_that_it_
 
 
 def test_what_an_earlier_version_left_is_set_to_what_a_server_has_by_itself(server: Server) -> None:
-    server.settings = (qdrant_server_vacuum.THRESHOLD, qdrant_server_vacuum.LEAST)
+    server.settings = (qdrant_server_vacuum.THRESHOLD, qdrant_server_vacuum.MIN_VECTORS)
     engine_of(server).recover()
     assert server.settings == (0.2, 1000)
 
