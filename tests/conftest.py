@@ -39,6 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if service_stores.engine is not None and item.get_closest_marker("one_machine"):
             item.add_marker(pytest.mark.skip("tests what only a service on one machine has"))
+    items.sort(key=lambda item: item.get_closest_marker("stops_victim") is not None)  # then no other victim is started
 
 
 def pytest_unconfigure() -> None:
@@ -69,6 +70,21 @@ def stack(_shared_stack: Stack, module_tenant: str) -> Iterator[Stack]:
     """A whole service that no test kills anything of, idle."""
     until(lambda: not _shared_stack.pixel_files(), "the images of other modules to be remembered")
     with as_tenant(_shared_stack, module_tenant) as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def _spare_stack() -> Iterator[Stack]:
+    with new_folder() as folder:
+        (folder / "mirror").write_text("a file where a folder should be")
+        with running(folder / "data", REMOVALS__MIRROR=str(folder / "mirror")) as service:
+            yield service
+
+
+@pytest.fixture(scope="module")
+def spare(_spare_stack: Stack, module_tenant: str) -> Iterator[Stack]:
+    """A whole service for modules that change it for all tenants; its mirror of receipts fails at first."""
+    with as_tenant(_spare_stack, module_tenant) as own:
         yield own
 
 

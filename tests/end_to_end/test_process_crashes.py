@@ -201,6 +201,7 @@ def told_by_up(data: Path, enough: Callable[[str], bool], **settings: str) -> st
     return told
 
 
+@pytest.mark.stops_victim
 def test_sigterm_stops_every_process_and_the_data_survive(victim: Stack) -> None:
     source = unique("kept")
     remembered = teach(victim, source)

@@ -9,7 +9,7 @@ import redis
 from sqlalchemy import select
 
 from tests.support.celery_messages import MALFORMED, message
-from tests.support.running_service import Stack, new_folder, running, suspended, unique, until
+from tests.support.running_service import Stack, suspended, unique, until
 from tests.support.shape_pictures import picture
 from visual_memory.schemas.errors import Blocked, InvalidPicture, NotAuthorized, NotFound
 from visual_memory.schemas.filter import Filter
@@ -24,11 +24,16 @@ REFUSED = "visual_memory.remember is refused: a message that names no tenant"
 NOTHING_WAITS = "a message for a tenant of whom nothing waits"
 
 
-@pytest.fixture(scope="module")
-def unswept() -> Iterator[Stack]:
+@pytest.fixture
+def unswept(spare: Stack) -> Iterator[Stack]:
     """A service that nobody sweeps: what it remembers, a message has asked for."""
-    with new_folder() as folder, running(folder, WORKER__SWEEP_SECONDS="3600") as service:
-        yield service
+    with (
+        suspended(spare.child("beat")),
+        redis.Redis(unix_socket_path=str(DataPaths(spare.data).redis_socket)) as server,
+    ):
+        keys = [spare.key_in_redis(queue) for queue in (REMEMBER_QUEUE, PERIODIC_QUEUE)]
+        until(lambda: not server.exists(*keys), "what was sent before to be done")
+        yield spare
 
 
 def lines(stack: Stack, process: str) -> list[dict[str, Any]]:
@@ -93,11 +98,11 @@ def test_a_message_for_no_tenant_and_one_for_a_stranger_do_nothing(unswept: Stac
 
 def test_forged_and_repeated_messages_cause_only_what_is_due(unswept: Stack) -> None:
     waiting = left_waiting(unswept)
-    push(unswept, *(message(["default"], id="forged", eta="2999-01-01T00:00:00", retries=99) for _ in range(5)))
+    push(unswept, *(message([unswept.tenant], id="forged", eta="2999-01-01T00:00:00", retries=99) for _ in range(5)))
     unswept.remembered([waiting])
     before = unswept.held({"image_id": waiting})
     idle = logged(unswept, NOTHING_WAITS)
-    push(unswept, *(message(["default"]) for _ in range(5)))
+    push(unswept, *(message([unswept.tenant]) for _ in range(5)))
     until(lambda: logged(unswept, NOTHING_WAITS) >= idle + 5, "each to be looked at")
     assert unswept.held({"image_id": waiting}) == before
 
@@ -115,7 +120,7 @@ def test_nobody_can_tell_workers_to_stop_over_the_broker(unswept: Stack) -> None
 
 def test_no_log_holds_what_was_sent_nor_a_key(unswept: Stack) -> None:
     marker = unique("marker")
-    secret = unswept.new_key("default", "classify", "read", "remember", "remove")
+    secret = unswept.new_key(None, "classify", "read", "remember", "remove")
     said = ImageFields(
         labels=[f"{marker}/label"],
         image_id=f"{marker}-id",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.support.running_service import Stack, running, unique, until
+from tests.support.running_service import Stack, unique, until
 from tests.support.shape_pictures import picture
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.errors import Forbidden, NotFound
@@ -74,30 +74,28 @@ def test_there_is_no_receipt_of_what_is_not_done(stack: Stack, removal_id: str) 
         stack.client.receipt(removal_id, erasure=True)
 
 
-def test_a_mirror_that_fails_keeps_the_removal_running(short_folder: Path) -> None:
-    mirror = short_folder / "mirror"
-    mirror.write_text("a file where a folder should be")
-    with running(short_folder / "data", REMOVALS__MIRROR=str(mirror)) as stack:
-        stack.remembered(stack.teach(picture("disc"), labels=["x"], subject="ann"))
-        removal = stack.client.remove(RemovalRequest(filter=Filter({"subject": "ann"}), reason="asked to"))
+def test_a_mirror_that_fails_keeps_the_removal_running(spare: Stack) -> None:
+    stack, mirror = spare, Path(spare.environment["VISUAL_MEMORY_REMOVALS__MIRROR"])
+    stack.remembered(stack.teach(picture("disc"), labels=["x"], subject="ann"))
+    removal = stack.client.remove(RemovalRequest(filter=Filter({"subject": "ann"}), reason="asked to"))
 
-        def waits() -> bool:
-            return (stack.client.removal(removal.id).waits_for or "").startswith("waiting for the mirror: ")
+    def waits() -> bool:
+        return (stack.client.removal(removal.id).waits_for or "").startswith("waiting for the mirror: ")
 
-        until(waits, "the removal to say what it waits for")
-        assert stack.held({"subject": "ann"}) == {}, "what it covers is gone all the same"
-        assert stack.client.removal(removal.id).receipt is None
-        with pytest.raises(NotFound, match="no such receipt yet"):
-            stack.client.receipt(removal.id)
-        readiness = stack.client.readiness()
-        assert (readiness["ready"], readiness["degraded"], readiness["parts"]["mirror"]["ok"]) == (True, True, False)
-        assert stack.metric("visual_memory_mirror_failures_total") >= 1
+    until(waits, "the removal to say what it waits for")
+    assert stack.held({"subject": "ann"}) == {}, "what it covers is gone all the same"
+    assert stack.client.removal(removal.id).receipt is None
+    with pytest.raises(NotFound, match="no such receipt yet"):
+        stack.client.receipt(removal.id)
+    readiness = stack.client.readiness()
+    assert (readiness["ready"], readiness["degraded"], readiness["parts"]["mirror"]["ok"]) == (True, True, False)
+    assert stack.metric("visual_memory_mirror_failures_total") >= 1
 
-        mirror.unlink()
-        until(lambda: stack.client.removal(removal.id).status is RemovalStatus.DONE, "the receipt to be given")
-        text = stack.client.receipt(removal.id)
-        kept = MirrorFiles(str(mirror), signer_of(load_secret(stack.settings))).entry("default", 2)
-        assert kept.entry.text == text
-        assert len([digest for page in kept.pages for digest in page.tombstones]) >= 1
-        assert stack.client.removal(removal.id).waits_for is None
-        stack.until_ready()
+    mirror.unlink()
+    until(lambda: stack.client.removal(removal.id).status is RemovalStatus.DONE, "the receipt to be given")
+    text = stack.client.receipt(removal.id)
+    kept = MirrorFiles(str(mirror), signer_of(load_secret(stack.settings))).entry(stack.tenant, 2)
+    assert kept.entry.text == text
+    assert len([digest for page in kept.pages for digest in page.tombstones]) >= 1
+    assert stack.client.removal(removal.id).waits_for is None
+    stack.until_ready()

@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.support.running_service import ENCODER, Stack, new_folder, running, until
+from tests.support.running_service import ENCODER, Stack, until
 from tests.support.shape_pictures import picture
 from visual_memory.schemas.classify_options import ClassifyOptions, Prune
 from visual_memory.schemas.decision import Decision, Decisions
@@ -42,7 +42,6 @@ from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.vector_engines.open_engine import open_engine
 
-TENANT = "default"
 EACH = 6
 THREADS = 4
 LATEST = 5.0
@@ -71,7 +70,7 @@ class Memories:
         with records_of(settings) as database:
             judgements = judgements_of(settings, database, encoder)
             judge = JudgeMemory(memory, judgements, UpdateJudgementInput(memory, VectorCache(0), 100), 3)
-            judge.judge(TENANT, lambda *_: None)
+            judge.judge(self.stack.tenant, lambda *_: None)
 
     def add(self) -> EncoderSpec:
         """Another encoder, with a vector of each image, and a judgement."""
@@ -88,10 +87,10 @@ class Memories:
         ):
             decoder = Decoder(sandbox, pool, encoder.crop)
             vectors: dict[str, Vectors] = {
-                label: encoder.encode([decoder.decode_one(TENANT, each) for each in some])
+                label: encoder.encode([decoder.decode_one(self.stack.tenant, each) for each in some])
                 for label, some in self.pictures.items()
             }
-        held = {image.content_hash: image for image in memory.images.page(TENANT, [], 100)[0]}
+        held = {image.content_hash: image for image in memory.images.page(self.stack.tenant, [], 100)[0]}
         images = [held[sha256(each).hexdigest()] for label in LABELS for each in self.pictures[label]]
         memory.missing_vectors.store(images, np.concatenate([vectors[other] for other in LABELS.values()]))
         self.judge(memory, spec.name)
@@ -99,13 +98,10 @@ class Memories:
 
 
 @pytest.fixture
-def memories() -> Iterator[Memories]:
-    with new_folder() as folder, running(folder / "data") as stack:
-        settings = stack.settings
-        engine = open_engine(settings.store, DataPaths(stack.data).engine_socket, 20)
-        old = Memory(engine, ENCODER, 1280, {})
-        with closing(old):
-            yield Memories(stack, EncoderRecords(stack.database), old)
+def memories(spare: Stack) -> Iterator[Memories]:
+    engine = open_engine(spare.settings.store, DataPaths(spare.data).engine_socket, 20)
+    with closing(Memory(engine, ENCODER, 1280, {})) as old:
+        yield Memories(spare, EncoderRecords(spare.database), old)
 
 
 @dataclass(frozen=True)
