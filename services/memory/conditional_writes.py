@@ -178,7 +178,7 @@ def _may_change(image: StoredImage, clauses: Sequence[Clause]) -> bool:
 
 
 def _revised(amended: Iterable[tuple[StoredImage, StoredImage]]) -> list[tuple[StoredImage, StoredImage]]:
-    """Give each amended image the revision that follows its own; images of one revision get the same."""
+    """Set the following revision on each amended image; images of one revision get the same."""
     listed = list(amended)
     following = {revision: next_revision(revision) for revision in {image.revision for image, _ in listed}}
     return [

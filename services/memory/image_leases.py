@@ -1,4 +1,4 @@
-"""Lease waiting images to workers: begin, release, find the oldest that nobody has leased."""
+"""Lease waiting images to workers: begin and release leases, find the oldest images without one."""
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -72,7 +72,7 @@ class ImageLeases:
         return [each for image in images if (each := after.get(image.image_id)) and each.lease == begun["lease"]]
 
     def release(self, images: Sequence[StoredImage]) -> None:
-        """Give images back for a reason that is not theirs; the attempt does not count.
+        """Release images that were not processed for a reason that is not theirs; the attempt does not count.
 
         Args:
             images: of one tenant, as `begin` returned them; those that another worker has begun since are left alone.
@@ -82,7 +82,7 @@ class ImageLeases:
 
 
 def release_writes(images: Iterable[StoredImage], cleared: Mapping[str, None]) -> Iterator[Write]:
-    """Writes that clear fields of the lease and take back the attempt, of images whose lease is the caller's."""
+    """Writes that clear fields of leases and undo the attempt, of images whose lease is the caller's."""
     for image, alike in grouped_by(images, _begun):
         yield SetPayload({**cleared, "attempts": image.attempts - 1}, leased(alike))
 

@@ -1,4 +1,4 @@
-"""Record label conflicts with neighbours on images, and undo them when the neighbours are gone."""
+"""Record on images that their neighbours vote for other labels; withdraw that when neighbours are removed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -57,7 +57,7 @@ class MutedImages:
 def undo_peer_effects(tenant: str, which: Clause) -> Iterator[Write]:
     """Writes that undo what was done to images because of how others vote.
 
-    Held images wait and are remembered anew, pruned images vote again, warnings are cleared.
+    Held images wait and are remembered again, pruned images vote again, warnings are cleared.
     """
     waiting = {**NOT_DOUBTED, **NOT_BEGUN, "state": State.WAITING.value, "attempts": 0}
     yield SetPayload(waiting, within(tenant, [which, doubted(Doubt.HELD), in_state(State.MUTED)]))

@@ -154,7 +154,7 @@ def test_a_mark_on_more_points_than_the_room_allows_is_refused(
     disk: Disk, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(memory, [image("t", f"i{n}", source="s" if n < 10 else None) for n in range(100)])
-    monkeypatch.setattr("visual_memory.services.vector_engines.qdrant_edge.edge_engine.PER_POINT", FLOOR // 200)
+    monkeypatch.setattr("visual_memory.services.vector_engines.qdrant_edge.resolve_writes.PER_POINT", FLOOR // 200)
     disk.free = FLOOR * 0.25 + FLOOR // 200 * 50
     with pytest.raises(OutOfSpace):
         memory.marks.mark("t", [], "r")

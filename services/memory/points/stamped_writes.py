@@ -28,10 +28,7 @@ class Points:
         dimension: length of its vectors.
 
     Attributes:
-        engine: as given.
-        encoder: as given.
-        vector: name of its vectors in the collection.
-        dimension: as given.
+        vector: name of the encoder's vectors in the collection.
     """
 
     def __init__(self, engine: Engine, encoder: str, dimension: int) -> None:

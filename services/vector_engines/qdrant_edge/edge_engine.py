@@ -3,29 +3,23 @@
 import fcntl
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import qdrant_edge as edge
 
 from visual_memory.schemas.errors import EncoderMismatch, Unavailable
-from visual_memory.services.infrastructure.storage.disk_space import DELETE, FINISH, NEW, REMOVE, translate_full_disk
+from visual_memory.services.infrastructure.storage.disk_space import DELETE, NEW, translate_full_disk
 from visual_memory.services.vector_engines.engine_contract import (
     Answer,
     Compaction,
-    Delete,
     Index,
-    Insert,
     Payload,
     Point,
     PointFilter,
-    Replace,
     Search,
-    SetPayload,
     Shape,
-    UpdateVectors,
     Vectors,
     Write,
     check_vector_names,
@@ -35,23 +29,23 @@ from visual_memory.services.vector_engines.qdrant_edge.edge_converters import (
     index_types,
     to_edge_filter,
     to_edge_index,
-    to_edge_points,
     to_search_params,
 )
 from visual_memory.services.vector_engines.qdrant_edge.group_commit import GroupCommit
 from visual_memory.services.vector_engines.qdrant_edge.index_schedule import IndexSchedule
+from visual_memory.services.vector_engines.qdrant_edge.resolve_writes import (
+    bytes_per_point,
+    floor_share,
+    has_vectors_of,
+    resolve,
+)
 from visual_memory.services.vector_engines.qdrant_edge.segment_flusher import SegmentFlusher
 from visual_memory.services.vector_engines.qdrant_edge.shard_files import Shard, ShardFiles
-from visual_memory.services.vector_engines.qdrant_edge.write_tracker import Ids, WriteTracker
+from visual_memory.services.vector_engines.qdrant_edge.write_tracker import WriteTracker
 
 ALL = 2**31 - 1
 AT_ONCE = 16
 """Queries in one call of Edge, which blocks all other threads meanwhile; larger calls are hardly faster."""
-PER_POINT = 512
-"""Bytes that a change of a point may take; marking 20,000 points took 275 each, deleting them 17."""
-PER_NEW = 4096
-COPIES = 2
-"""A new point takes at most `PER_NEW` bytes, and its vector twice: in the log and in a segment."""
 
 
 class EdgeEngine:
@@ -227,13 +221,14 @@ class EdgeEngine:
         The log then names points by id. After a crash it is replayed over segments of different ages, where a filter
         could match other points than it did.
         """
-        if not _has_vectors_of(write, self._vectors()):
+        if not has_vectors_of(write, self._vectors()):
             return
-        share = _share_of(write, urgent=urgent)
+        share = floor_share(write, urgent=urgent)
         self._shards.require_space(share)
-        ids, operation = _resolve(shard, write)
+        ids, operation = resolve(shard, write)
         if ids:
-            if (size := len(ids) * _size_of(write)) > self._floor * DELETE:  # smaller writes fit between two floors
+            size = len(ids) * bytes_per_point(write)
+            if size > self._floor * DELETE:  # smaller writes fit between two floors
                 self._shards.require_space(share, size)
             self._writes.add(ids)
             shard.engine.update(operation)
@@ -250,79 +245,3 @@ def _lock(path: Path) -> int:
         os.close(lock)
         raise Unavailable(f"another process holds {path.parent}; stop it first") from None
     return lock
-
-
-def _has_vectors_of(write: Write, stored: Mapping[str, int]) -> bool:
-    """Whether the collection has the vectors of a write; else the engine would write half of a point, then fail.
-
-    Args:
-        write: any write.
-        stored: names and sizes of the collection's vectors.
-
-    Raises:
-        Unavailable: it does not have them, and points are inserted or replaced with them.
-        ValueError: its vectors have another size.
-    """
-    if isinstance(write, Insert | Replace):
-        check_vector_names(write.names, stored)
-    vectors = getattr(write, "vectors", None)
-    if vectors is None or vectors.name not in stored:
-        return vectors is None
-    if (size := vectors.rows.shape[1]) != stored[vectors.name]:
-        raise ValueError(f"the vectors {vectors.name} have {stored[vectors.name]} numbers, not {size}")
-    return True
-
-
-def _resolve(shard: Shard, write: Write) -> tuple[Ids, edge.UpdateOperation]:
-    """The points that a write changes now, and the operation on them."""
-    match write:
-        case Insert():
-            all_ids = [point.id for point in write.points]
-            ids = {*all_ids} - _ids(shard.engine.retrieve([*all_ids], False, False))
-            return ids, edge.UpdateOperation.upsert_points(to_edge_points(write.points, write.vectors, ids))
-        case Replace():
-            ids = _matching(shard, write.where, [point.id for point in write.points])
-            return ids, edge.UpdateOperation.upsert_points(to_edge_points(write.points, write.vectors, ids))
-        case SetPayload():
-            ids = _matching(shard, write.where)
-            return ids, edge.UpdateOperation.set_payload([*ids], write.payload)
-        case UpdateVectors():
-            ids = _matching(shard, write.where, write.ids)
-            rows = zip(write.ids, write.vectors.rows.tolist(), strict=True)
-            vectors = [edge.PointVectors(point, {write.vectors.name: row}) for point, row in rows if point in ids]
-            return ids, edge.UpdateOperation.update_vectors(vectors)
-        case Delete():
-            ids = _matching(shard, write.where)
-            return ids, edge.UpdateOperation.delete_points([*ids])
-
-
-def _share_of(write: Write, *, urgent: bool) -> float:
-    """The share of the floor that must stay free; see `services.infrastructure.storage.disk_space`."""
-    match write:
-        case Insert() | Replace():
-            return NEW
-        case SetPayload():
-            return REMOVE if urgent else FINISH
-        case UpdateVectors():
-            return NEW if write.additional else FINISH
-        case Delete():
-            return DELETE
-
-
-def _size_of(write: Write) -> int:
-    """Bytes that a write may take for each point, with its vector if the write has one."""
-    if not isinstance(write, Insert | Replace | UpdateVectors) or write.vectors is None:
-        return PER_POINT
-    return PER_NEW + COPIES * write.vectors.rows.itemsize * int(write.vectors.rows.shape[1])
-
-
-def _ids(records: Iterable[edge.Record]) -> Ids:
-    return {str(record.id) for record in records}
-
-
-def _matching(shard: Shard, where: PointFilter, ids: Sequence[str] | None = None) -> Ids:
-    """The points that meet a filter, among `ids` if given."""
-    among = where if ids is None else replace(where, ids=tuple(ids))
-    request = edge.ScrollRequest(limit=ALL, filter=to_edge_filter(among), with_payload=False)
-    records, _ = shard.engine.scroll(request)
-    return _ids(records)
