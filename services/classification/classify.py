@@ -8,8 +8,6 @@ import numpy as np
 from visual_memory.schemas.classify_options import MAX_VOTES, ClassifyOptions, Prune
 from visual_memory.schemas.decision import Decision, Decisions
 from visual_memory.schemas.errors import InvalidVector, TooLarge
-from visual_memory.schemas.field_types import FieldType
-from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import State
 from visual_memory.schemas.judgement import Judgement
 from visual_memory.services.classification.search_voters import AS_IT_IS, SearchVoters, WhatIf
@@ -18,6 +16,7 @@ from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.nearest_neighbours import Hits
+from visual_memory.services.memory.points.point_filters import in_state
 from visual_memory.services.memory.points.unit_vectors import to_units
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.voting.calibration_scores import Calibration, calibration_of
@@ -26,7 +25,7 @@ from visual_memory.services.voting.decide import decide
 from visual_memory.services.voting.group_copies import into_groups
 from visual_memory.services.voting.novelty import novelty
 
-REMEMBERED = Clause("state", FieldType.KEYWORD, (State.REMEMBERED.value,))
+REMEMBERED = in_state(State.REMEMBERED)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from visual_memory.schemas.image import State
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.points.point_filters import UNMARKED
+from visual_memory.services.memory.points.point_filters import UNMARKED, in_state
 
 PAGE = 1000
 IN_STATE = {Action.MUTE: [State.REMEMBERED], Action.UNMUTE: [State.MUTED], Action.RELABEL: [*State]}
@@ -78,5 +78,5 @@ class CurateImages:
         return Curated(action=Action.MUTE, images=changed)
 
     def _count(self, tenant: str, clauses: Sequence[Clause], action: Action) -> int:
-        states = Clause("state", FieldType.KEYWORD, tuple(state.value for state in IN_STATE[action]))
+        states = in_state(*IN_STATE[action])
         return self.memory.images.count(tenant, [*clauses, states, UNMARKED])

@@ -14,8 +14,9 @@ from visual_memory.services.curation.judgement.update_judgement_input import vot
 from visual_memory.services.infrastructure.records.clock_check import CLOCKS_DIFFER
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs
 from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.points.point_filters import in_state
 
-JUDGED = Clause("state", FieldType.KEYWORD, (State.REMEMBERED.value, State.MUTED.value))
+JUDGED = in_state(State.REMEMBERED, State.MUTED)
 """The states of images whose changes affect a judgement."""
 
 

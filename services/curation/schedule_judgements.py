@@ -16,8 +16,9 @@ from visual_memory.services.infrastructure.records.clock_check import CLOCKS_DIF
 from visual_memory.services.infrastructure.records.database import Within, nothing_else
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs
 from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.points.point_filters import in_state
 
-WAITING = Clause("state", FieldType.KEYWORD, (State.WAITING.value,))
+WAITING = in_state(State.WAITING)
 SERVICE = "the service"
 """The requester of judgements that are due."""
 JUST_NOW = timedelta(minutes=1)

@@ -22,6 +22,7 @@ from visual_memory.services.curation.judgement.judgement_input import JudgementI
 from visual_memory.services.curation.judgement.search_missing_neighbours import SearchMissingNeighbours
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.points.point_filters import doubted
 
 PAGE = 500
 LABEL_CONFLICTS = (Doubt.WARNED, Doubt.HELD)
@@ -54,9 +55,9 @@ class UndoAfterRemoval:
         """Remove images from everything computed from them; can be repeated."""
         if not any(covered):
             return
-        doubted = [image for page in self.memory.images.pages(tenant, [_doubted(*Doubt)], PAGE) for image in page]
-        self._repair(tenant, covered, [image for image in doubted if image.doubt is Doubt.PRUNED])
-        conflicts = [image for image in doubted if image.doubt in LABEL_CONFLICTS]
+        images = [image for page in self.memory.images.pages(tenant, [doubted(*Doubt)], PAGE) for image in page]
+        self._repair(tenant, covered, [image for image in images if image.doubt is Doubt.PRUNED])
+        conflicts = [image for image in images if image.doubt in LABEL_CONFLICTS]
         voters = {voter for image in conflicts for voter in image.objectors}
         removed = {image.image_id for page in covered for image in page} & voters if conflicts else set()
         # conflicts of an earlier version have no recorded voters, so they are checked after every removal
@@ -65,7 +66,7 @@ class UndoAfterRemoval:
 
     def review_pruned(self, tenant: str) -> None:
         """Unmute images that were muted for wrong votes which the current judgement does not confirm."""
-        pages = self.memory.images.pages(tenant, [_doubted(Doubt.PRUNED)], PAGE)
+        pages = self.memory.images.pages(tenant, [doubted(Doubt.PRUNED)], PAGE)
         self._repair(tenant, (), [image for page in pages for image in page])
 
     def _repair(self, tenant: str, covered: Iterable[Sequence[RemovedImage]], pruned: Sequence[StoredImage]) -> None:
@@ -132,7 +133,7 @@ class UndoAfterRemoval:
     def _unmute(self, tenant: str, pruned: Sequence[StoredImage]) -> None:
         for start in range(0, len(pruned), PAGE):
             ids = tuple(image.image_id for image in pruned[start : start + PAGE])
-            self.memory.mutes.unmute(tenant, [_doubted(Doubt.PRUNED), Clause("image_id", FieldType.KEYWORD, ids)])
+            self.memory.mutes.unmute(tenant, [doubted(Doubt.PRUNED), Clause("image_id", FieldType.KEYWORD, ids)])
 
     def _check_labels_again(self, tenant: str, images: Sequence[StoredImage]) -> None:
         """Check the labels of images that have vectors of this encoder; withdraw the conflicts of all others."""
@@ -141,7 +142,7 @@ class UndoAfterRemoval:
             waiting = [image for image in some if image.state is State.WAITING]
             self.memory.conflicts.withdraw(waiting)  # their labels are checked when they are remembered
             ids = Clause("image_id", FieldType.KEYWORD, tuple(image.image_id for image in some))
-            where = [ids, _doubted(*LABEL_CONFLICTS)]
+            where = [ids, doubted(*LABEL_CONFLICTS)]
             checked = set[str]()
             for page, vectors in self.memory.images.pages_with_vectors(
                 tenant, where, PAGE, [State.REMEMBERED, State.MUTED]
@@ -164,7 +165,3 @@ def _undeserved(pruned: Sequence[StoredImage], images: JudgementInput, k: int) -
         or given[image.image_id][0] != short_digest(image.picture)
         or given[image.image_id][1] < image.pruned_from
     ]
-
-
-def _doubted(*doubts: Doubt) -> Clause:
-    return Clause("doubt", FieldType.KEYWORD, tuple(doubt.value for doubt in doubts))

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from visual_memory.schemas.classify_options import MAX_TIMES_K
-from visual_memory.schemas.field_types import FieldType
-from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import Doubt, now
 from visual_memory.schemas.judgement import CalibrationSample, Judgement
 from visual_memory.services.curation.judgement.judgement_input import JudgementInput
@@ -24,11 +22,12 @@ from visual_memory.services.infrastructure.records.clock_check import CLOCKS_DIF
 from visual_memory.services.infrastructure.task_queue.job_records import OwnedJob
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress
 from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.points.point_filters import doubted
 from visual_memory.services.voting.exact_neighbours import MISSING, Rows
 from visual_memory.services.voting.image_reliability import count_votes, votes_are_right
 
 SAMPLE = 1000
-PRUNED = Clause("doubt", FieldType.KEYWORD, (Doubt.PRUNED.value,))
+PRUNED = doubted(Doubt.PRUNED)
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.infrastructure.processes import cpu_threads
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress
 from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.points.point_filters import in_state, not_expired
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 PAGE = 500
-REMEMBERED = Clause("state", FieldType.KEYWORD, (State.REMEMBERED.value,))
+REMEMBERED = in_state(State.REMEMBERED)
 OVERLAP = timedelta(seconds=60)
 """Changes are read again from this long before the last pass: an engine may apply a change half a minute after the time
 that it carries, and the clocks of machines differ. A change that is read twice has no further effect."""
@@ -93,7 +94,7 @@ class UpdateJudgementInput:
         row_of, seen = base.rows_by_id(), np.zeros(len(base.image_ids), bool)
         stays, votes, labels, new_ids = ~seen, base.votes.copy(), list(base.labels), list[str]()
         changed = Clause("changed_at", FieldType.DATETIME, bounds={"gte": since - OVERLAP})
-        expired = replace(not_expired_clause(base.read_at), negated=False)
+        expired = replace(not_expired(base.read_at), negated=False)
         for clauses in [[]] if complete else [[changed], [expired]]:
             for image in chain.from_iterable(self.memory.images.pages(tenant, clauses, PAGE)):
                 row = row_of.get(image.image_id)
@@ -116,7 +117,7 @@ class UpdateJudgementInput:
         states = [State.REMEMBERED] if ids is None else [State.REMEMBERED, State.MUTED]
         for clauses in [[]] if ids is None else id_clauses(ids):
             for page, vectors in self.memory.images.pages_with_vectors(
-                tenant, [*clauses, not_expired_clause(moment)], PAGE, states
+                tenant, [*clauses, not_expired(moment)], PAGE, states
             ):
                 progress("read", len(read.images), total)
                 read.images += map(_ReadImage.of, page)
@@ -189,14 +190,9 @@ def _merge(kept: JudgementInput, read: _ReadImages) -> tuple[JudgementInput, Mas
     return images, np.array(order, np.int64) >= len(kept.image_ids)
 
 
-def not_expired_clause(moment: datetime) -> Clause:
-    """The condition that an image has not expired at a moment."""
-    return Clause("expires_at", FieldType.DATETIME, bounds={"lte": moment}, negated=True)
-
-
 def voting_clauses(moment: datetime) -> list[Clause]:
     """The conditions under which an image votes at a moment."""
-    return [REMEMBERED, not_expired_clause(moment)]
+    return [REMEMBERED, not_expired(moment)]
 
 
 def id_clauses(ids: Sequence[str]) -> Iterator[list[Clause]]:
