@@ -73,7 +73,7 @@ def encoder_commands(settings: Settings) -> Iterator[EncoderCommands]:
         database = wire_records(settings, opened)
         records = encoder_records_of(database)
         shape = engine.inspect()
-        if shape is not None and records.active() is None:  # of a memory that was made before there were records
+        if shape is not None and records.active() is None:  # a memory that is older than the records
             resolve_active_encoder(records, shape, settings.encoder)
         name, dimension = encoder_of(engine, records)
         memory = Memory(engine, name, dimension, settings.metadata)

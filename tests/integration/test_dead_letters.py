@@ -10,7 +10,7 @@ from visual_memory.schemas.errors import InvalidRequest, OutOfSpace
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Result, Status
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
-from visual_memory.services.intake.streams.dead_letters import MOST_BYTES, DeadLetters, subjects_of
+from visual_memory.services.intake.streams.dead_letters import MAX_BYTES, DeadLetters, subjects_of
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_a_dead_letter_is_seen_with_reason_and_original(streams: Streams, tenant
 
 
 def test_pages_are_bounded_by_number_and_by_bytes(streams: Streams, tenant: str) -> None:
-    dead, large = DeadLetters(streams), b"x" * (MOST_BYTES // 5)
+    dead, large = DeadLetters(streams), b"x" * (MAX_BYTES // 5)
     entries = [kill(streams, tenant, event) for event in (b"1", b"2", b"3", *[large] * 7)]
     pages, cursor = list[list[str]](), None
     while not pages or cursor:
@@ -57,7 +57,7 @@ def test_pages_are_bounded_by_number_and_by_bytes(streams: Streams, tenant: str)
     assert [entry for page in pages for entry in page] == entries
     assert [len(page) for page in pages] == [4, 4, 2]
     first = dead.page(tenant, None, 100, removals=True)
-    assert sum(letter.bytes for letter in first.letters) <= MOST_BYTES
+    assert sum(letter.bytes for letter in first.letters) <= MAX_BYTES
     assert first.cursor is not None
     with pytest.raises(InvalidRequest):
         dead.page(tenant, "no id", 4, removals=True)

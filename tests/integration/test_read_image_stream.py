@@ -27,7 +27,7 @@ from visual_memory.services.intake.accept_vectors import AcceptVectors
 from visual_memory.services.intake.streams import pending_entries, publish_results, read_image_stream
 from visual_memory.services.intake.streams.accept_image_entries import AcceptImageEntries
 from visual_memory.services.intake.streams.publish_results import PublishResults
-from visual_memory.services.intake.streams.read_image_stream import MOST_TRIES, ImageStreamReader
+from visual_memory.services.intake.streams.read_image_stream import MAX_TRIES, ImageStreamReader
 from visual_memory.services.removal.intake_contract import intake_resource
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries, RefusedEntry
 from visual_memory.services.removal.removed_image_digests import Tombstones
@@ -287,10 +287,10 @@ def test_an_entry_that_ends_its_readers_is_dead_in_the_end_and_the_others_are_in
             intake.read(accept=accept, name=f"life-{lives}")
         except Killed:
             end_leases(intake)
-    assert lives == 1 + MOST_TRIES + 1
+    assert lives == 1 + MAX_TRIES + 1
     assert sorted(intake.said()) == sorted((f"e{n}", "dead" if n == 3 else "accepted") for n in range(8))
     [letter] = intake.streams.dead(intake.tenant)
-    assert letter.reason == f"its reader ended {MOST_TRIES} times while it was at this entry"
+    assert letter.reason == f"its reader ended {MAX_TRIES} times while it was at this entry"
 
 
 @pytest.mark.parametrize(("step", "error"), [("put", Unavailable), ("write_many", OutOfSpace)])
@@ -440,7 +440,7 @@ def test_a_picture_that_never_comes_is_dead_in_the_end(intake: Intake) -> None:
     while intake.waiting():
         turns += 1
         reader.read_round(intake.tenant)
-    assert turns == 1 + MOST_TRIES + 1
+    assert turns == 1 + MAX_TRIES + 1
     [letter] = intake.streams.dead(intake.tenant)
     assert (letter.reason, letter.status) == ("the host does not answer", "dead")
 

@@ -18,7 +18,7 @@ from visual_memory.services.infrastructure.redis_streams.stream_entries import E
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 from visual_memory.services.intake.streams.accept_removal_entries import AcceptRemovalEntries
 from visual_memory.services.intake.streams.find_covered_entries import StreamIntakeQueue
-from visual_memory.services.intake.streams.read_removal_stream import MOST_TRIES, RemovalStreamReader, resource
+from visual_memory.services.intake.streams.read_removal_stream import MAX_TRIES, RemovalStreamReader, resource
 
 BY = Requester(name="the stream of removals", key=None)
 
@@ -145,7 +145,7 @@ def test_while_a_part_does_not_answer_all_wait_in_their_order(parts: Parts, stre
         raise Unavailable("the records do not answer")
 
     reader.send(b"1", b"2")
-    for _ in range(MOST_TRIES + 2):
+    for _ in range(MAX_TRIES + 2):
         assert reader.turn(fails=fail) > 0
     assert reader.turn("another") == 0
     assert reader.seen == [b"1", b"2"]
@@ -157,8 +157,8 @@ def test_an_entry_that_cannot_be_handled_is_dead_in_the_end(parts: Parts, stream
             raise RuntimeError
 
     reader.send(b"1", b"2")
-    turns = [reader.turn(fails=fail) > 0 for _ in range(MOST_TRIES + 1)]
-    assert turns == [True] * MOST_TRIES + [False]
+    turns = [reader.turn(fails=fail) > 0 for _ in range(MAX_TRIES + 1)]
+    assert turns == [True] * MAX_TRIES + [False]
     [letter] = streams.dead(parts.tenant)
     assert (letter.event, letter.inbox, reader.seen) == (b"1", Inbox.REMOVALS, [b"2"])
 

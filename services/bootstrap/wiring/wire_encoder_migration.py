@@ -48,7 +48,7 @@ def wire_switch(settings: Settings, database: Database, records: EncoderRecords,
 
 
 def of_encoder(settings: Settings, database: Database, engine: Engine, spec: EncoderSpec) -> EncoderResources:
-    """What there is of the memory by an encoder."""
+    """The memory and its judgements under an encoder."""
     curate = settings.curate
     memory, judgements = memory_of(settings, engine, spec), judgements_of(settings, database, spec.name)
     fold = UpdateJudgementInput(memory, VectorCache(curate.cache_bytes), curate.max_images)

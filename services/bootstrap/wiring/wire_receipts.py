@@ -17,7 +17,7 @@ from visual_memory.services.settings import Settings
 
 @dataclass(frozen=True)
 class Receipts:
-    """What issues receipts, and checks them."""
+    """The components that issue and check receipts."""
 
     log: ReceiptLog
     filters: FilterDigests

@@ -244,7 +244,7 @@ def wire_erase_removed_data(settings: Settings, memory: Memory, stores: Stores) 
 
 
 def _size(settings: Settings, memory: Memory) -> int:
-    """How many bytes a compaction rewrites, about."""
+    """About how many bytes a compaction rewrites."""
     if settings.store.url is None:
         files = DataPaths(settings.data).engine.rglob("*")
         return sum(found.st_blocks * BLOCK for path in files if (found := _stat(path)) is not None)

@@ -113,7 +113,7 @@ def wire_run_jobs(
     return RunJobs(stores.jobs, lease_of(settings), kinds, enqueue)
 
 
-MOST_HELD = 4
+CACHED_ENCODERS = 4
 """Encoders, other than the active one, for which classifying is cached."""
 
 
@@ -136,7 +136,7 @@ def wire_classify_by(
 ) -> Callable[[str], Classify]:
     """Wire classifying by any encoder of the memory, found by its name, without loading it."""
 
-    @lru_cache(MOST_HELD)
+    @lru_cache(CACHED_ENCODERS)
     def wired(spec: EncoderSpec) -> Classify:
         memory = memory_of(settings, engine, spec)
         judgement = judgements_of(settings, database, spec.name).current

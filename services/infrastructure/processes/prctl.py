@@ -23,7 +23,7 @@ def end_with_parent(parent: int, number: signal.Signals) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
-        sys.exit("the parent is gone")
+        sys.exit("the parent process has ended")
 
 
 def forbid_tracing() -> bool:

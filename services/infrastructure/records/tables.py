@@ -165,7 +165,7 @@ covered_images = Table(
     Column("state", String, nullable=False),  # before the removal
     Column("content_hash", String, nullable=False),
     Column("marked_by", String, nullable=False),  # the removal whose mark the point has
-    Column("fields", Json, nullable=False),  # what a later removal's filter may ask for
+    Column("fields", Json, nullable=False),  # that the filter of a later removal may match
     Index(None, "tenant", "marked_by"),
 )
 

@@ -15,7 +15,7 @@ from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbo
 
 FIELD = b"event"
 """The field of an entry that holds its event."""
-LONGEST_REASON = 500
+MAX_VALUE = 500
 """Longest stored value of a result's field, in characters."""
 
 
@@ -36,7 +36,7 @@ def _not_an_event(fields: Mapping[bytes, bytes]) -> bytes:
 
 def flat(fields: Mapping[str, str]) -> str:
     """Encode fields for the scripts."""
-    return json.dumps([each[:LONGEST_REASON] for field in fields.items() for each in field])
+    return json.dumps([each[:MAX_VALUE] for field in fields.items() for each in field])
 
 
 def accepted_note(ended: Ended) -> str:

@@ -105,7 +105,7 @@ class _ProgressWriter:
 
     @contextmanager
     def heartbeat(self, interval: timedelta) -> Iterator[None]:
-        """Write the progress at intervals while the block runs, for a single step may take longer than the lease."""
+        """Write the progress at intervals while the block runs: a single step may take longer than the lease."""
         ended = threading.Event()
 
         def beat() -> None:

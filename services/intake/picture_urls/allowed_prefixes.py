@@ -19,7 +19,7 @@ STORES = frozenset(
 )
 """Schemes of stores in which one URL is one object; others chain to another URL within it."""
 EVERYONE = "*"
-MOST_DECODED = 4
+MAX_DECODED = 4
 """How many times a URL may be percent-encoded; more is refused."""
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
 
@@ -106,7 +106,7 @@ class AllowedPrefixes:
 
 def _leads_elsewhere(path: str) -> bool:
     """Whether a path may leave its folder, as it is or after percent-decoding it once or several times."""
-    for _ in range(MOST_DECODED):
+    for _ in range(MAX_DECODED):
         if "\\" in path or "::" in path or unseen_character(path) is not None:
             return True
         if not {"", ".", ".."}.isdisjoint(path.split("/")) and path:

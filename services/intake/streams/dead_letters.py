@@ -14,7 +14,7 @@ from visual_memory.services.infrastructure.redis_streams.redis_streams import St
 from visual_memory.services.infrastructure.redis_streams.stream_entries import DeadLetter
 from visual_memory.services.infrastructure.redis_streams.stream_keys import NOTHING, Inbox, order
 
-MOST_BYTES = 4 * 2**20
+MAX_BYTES = 4 * 2**20
 """Largest size of the originals on a page in bytes; a page has at least one letter."""
 AT_ONCE = 100
 
@@ -47,7 +47,7 @@ class DeadLetters:
         letters, size = list[DeadLetter](), 0
         for letter in seen:
             size += len(letter.event)
-            if len(letters) == limit or (letters and size > MOST_BYTES):
+            if len(letters) == limit or (letters and size > MAX_BYTES):
                 return DeadLetterPage(letters=[*map(shown, letters)], cursor=letters[-1].id)
             letters.append(letter)
         return DeadLetterPage(letters=[*map(shown, letters)])

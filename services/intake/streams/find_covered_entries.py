@@ -76,7 +76,7 @@ class StreamIntakeQueue:
             self.streams.drop_results(tenant, [key for key, image_id in named.items() if image_id in gone])
 
     def revoke_producers(self, tenant: str) -> None:
-        """Delete the tenant's users, where the server lets this service do so."""
+        """Delete the tenant's users, if the server lets this service do so."""
         users = self.users
         if users is None:
             return
@@ -85,7 +85,7 @@ class StreamIntakeQueue:
                 if user.tenant == tenant:
                     users.remove(user.name)
         except Unavailable as error:
-            log.warning("who may send to the streams of %s is its operator's to say: %s", tenant, error)
+            log.warning("the operator must revoke who may send to the streams of %s: %s", tenant, error)
 
     def delete_tenant(self, tenant: str) -> None:
         """Delete all that is a tenant's."""

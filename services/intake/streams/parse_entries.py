@@ -15,10 +15,10 @@ from visual_memory.services.vector_engines.engine_contract import Vectors
 REFERENCE = "reference"
 PICTURE = "picture"
 NOTHING = "nothing"
-MOST_ENTRIES = 256
+MAX_ENTRIES = 256
 """Small entries that are accepted in one write: a write costs a few syncs of the disk, regardless of its size."""
-MOST_REFERENCES = 8
-MOST_BYTES = 16 * 2**20
+MAX_REFERENCES = 8
+MAX_BYTES = 16 * 2**20
 """About how many bytes the entries of one write may have."""
 
 
@@ -88,9 +88,9 @@ def runs(entries: Sequence[ReadableEntry]) -> Iterator[list[ReadableEntry]]:
         ):
             yield from (run.entries for run in opened.values())
             opened = {}
-        most = MOST_REFERENCES if entry.content == REFERENCE else MOST_ENTRIES
+        most = MAX_REFERENCES if entry.content == REFERENCE else MAX_ENTRIES
         run = opened.get(entry.content)
-        if run and (len(run.entries) >= most or run.size + len(entry.entry.event) > MOST_BYTES):
+        if run and (len(run.entries) >= most or run.size + len(entry.entry.event) > MAX_BYTES):
             yield opened.pop(entry.content).entries
         opened.setdefault(entry.content, _Run()).add(entry)
     yield from (run.entries for run in opened.values())

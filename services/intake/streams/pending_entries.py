@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Entry
 from visual_memory.services.intake.streams.parse_entries import ReadableEntry, read
 
-MOST_HELD = 1000
-MOST_HELD_BYTES = 64 * 2**20
+MAX_PENDING = 1000
+MAX_PENDING_BYTES = 64 * 2**20
 """No more entries are read while this many, or bytes of them, are pending."""
 
 
@@ -82,4 +82,4 @@ class PendingEntries:
     def is_full(self) -> bool:
         """Whether no more may be read."""
         size = sum(len(entry.event) for entry in self.entries.values())
-        return len(self.entries) >= MOST_HELD or size >= MOST_HELD_BYTES
+        return len(self.entries) >= MAX_PENDING or size >= MAX_PENDING_BYTES

@@ -22,7 +22,7 @@ from visual_memory.services.infrastructure.redis_streams.redis_streams import St
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
 from visual_memory.services.intake.streams.accept_image_entries import REFUSED, AcceptImageEntries, HeldUp
 from visual_memory.services.intake.streams.entry_fence import EntryFence, Refusals, Undrained
-from visual_memory.services.intake.streams.parse_entries import MOST_BYTES, MOST_ENTRIES, ReadableEntry, read
+from visual_memory.services.intake.streams.parse_entries import MAX_BYTES, MAX_ENTRIES, ReadableEntry, read
 from visual_memory.services.intake.streams.pending_entries import PendingEntries
 from visual_memory.services.removal.intake_contract import intake_resource
 
@@ -30,13 +30,13 @@ AT_ONCE = 64
 """Entries that are read at once; the largest are 27 MB together."""
 ROUND_SECONDS = 1.0
 """Longest duration of a round, so that other tenants are served."""
-MOST_TRIES = 5
+MAX_TRIES = 5
 """How often an entry is processed on its own: its reader may have been ended by something else."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
 """Seconds until the next round after one that failed."""
 HELD_PAUSE = 0.5
 """Seconds until the next round if another process has the lease, or entries are held."""
-ENDED_READERS = f"its reader ended {MOST_TRIES} times while it was at this entry"
+ENDED_READERS = f"its reader ended {MAX_TRIES} times while it was at this entry"
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class ImageStreamReader:
     def _next(self, tenant: str, pending: PendingEntries) -> list[Entry]:
         """Read new entries, as many as fit in one write."""
         entries: list[Entry] = []
-        while len(entries) < MOST_ENTRIES and sum(len(entry.event) for entry in entries) < MOST_BYTES:
+        while len(entries) < MAX_ENTRIES and sum(len(entry.event) for entry in entries) < MAX_BYTES:
             pending.is_known = False  # the answer may be lost
             some = self._streams.read(tenant, self._consumer, AT_ONCE)
             pending.add(some)
@@ -190,7 +190,7 @@ class ImageStreamReader:
             return
         tenant, entry_id = fence.tenant, entry.entry.id
         tries = self._streams.count_attempt(tenant, entry_id)
-        if tries > MOST_TRIES:
+        if tries > MAX_TRIES:
             reason = pending.faults.get(entry_id, ENDED_READERS)
             self._end(pending, fence, [entry.ended(Status.DEAD, reason=reason)])
             return

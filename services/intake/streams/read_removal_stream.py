@@ -15,13 +15,13 @@ from visual_memory.services.infrastructure.redis_streams.redis_streams import PA
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 
-MOST_TRIES = 5
+MAX_TRIES = 5
 """How often an entry is tried that fails or crashes its reader."""
 HELD_PAUSE = 0.5
 """Seconds until the next round if another reader has the lease."""
 FAILED_PAUSE = 1.0
 """Seconds until the next round after a failed one."""
-NOT_HANDLED = f"it could not be handled {MOST_TRIES} times"
+NOT_HANDLED = f"it could not be handled {MAX_TRIES} times"
 
 Read = Callable[[str, Entry], Ended | None]
 """Records the removal of a tenant's entry; returns None if the entry must wait."""
@@ -87,7 +87,7 @@ class RemovalStreamReader:
 
     def _is_ended(self, tenant: str, entry: Entry) -> bool:
         """Process an entry; the attempt is counted before, so that an entry cannot crash its readers forever."""
-        if self._streams.count_attempt(tenant, entry.id, Inbox.REMOVALS) > MOST_TRIES:
+        if self._streams.count_attempt(tenant, entry.id, Inbox.REMOVALS) > MAX_TRIES:
             ended: Ended | None = Ended(entry, Result(entry.id, Status.DEAD, reason=NOT_HANDLED))
         else:
             try:

@@ -104,7 +104,7 @@ def _or_default(do: Callable[[], Result], failed: Result) -> Result:
     try:
         return do()
     except Unavailable as error:
-        log.warning("the streams are looked at later: %s", kind(error))
+        log.warning("the streams are read later: %s", kind(error))
     except Exception:
         log.exception("the streams could not be served")
     return failed
