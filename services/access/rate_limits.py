@@ -62,9 +62,9 @@ class RateLimits:
         if key.bytes_per_minute is not None and number:
             await self._take(RateLimitItemPerMinute(key.bytes_per_minute, namespace="bytes"), key, number)
 
-    async def take_question(self, key_id: str, most: int) -> bool:
-        """Count a question to a vision-language model; False if the key has used its `most` questions of the day."""
-        return not await self._hit(RateLimitItemPerDay(most, namespace="questions"), key_id, 1)
+    async def take_question(self, key_id: str, limit: int) -> bool:
+        """Count a question to a vision-language model; False if the key has used its `limit` questions of the day."""
+        return not await self._hit(RateLimitItemPerDay(limit, namespace="questions"), key_id, 1)
 
     async def _take(self, item: RateLimitItem, key: Key, cost: int) -> None:
         wait = await self._hit(item, key.id, cost)

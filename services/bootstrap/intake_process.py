@@ -182,8 +182,8 @@ def wire_picture_urls(settings: Settings) -> ReadPictureUrls:
     Raises:
         InvalidRequest: a prefix is not the URL of a folder, or the library of a store is not installed.
     """
-    allowed, most = AllowedPrefixes(settings.intake.references), settings.pictures.max_bytes
-    return ReadPictureUrls(allowed, FetchUrls(allowed.hosts(), most, most), most)
+    allowed, max_bytes = AllowedPrefixes(settings.intake.references), settings.pictures.max_bytes
+    return ReadPictureUrls(allowed, FetchUrls(allowed.hosts(), max_bytes, max_bytes), max_bytes)
 
 
 def wire_celery_relay(settings: Settings, opened: ExitStack, database: Database, streams: Streams) -> CeleryRelay:

@@ -16,12 +16,12 @@ _HEADERS: Mapping[tuple[int, int], Callable[..., tuple[object, bool, np.dtype[np
 }
 
 
-def read_npy(data: bytes, most: int) -> Vectors:
+def read_npy(data: bytes, max_rows: int) -> Vectors:
     """Read the rows of a file, without a copy if they are float32 already.
 
     Args:
         data: the whole file; nothing in it is executed.
-        most: the largest number of rows.
+        max_rows: the largest number of rows.
 
     Returns:
         float32 [n, d]; numbers beyond the range of float32 are infinite.
@@ -39,8 +39,8 @@ def read_npy(data: bytes, most: int) -> Vectors:
             rows, numbers = int(rows), int(numbers)  # True is an int too
         case _:
             raise InvalidRequest(f"the vectors are {dtype.name} {shape}: {WANTED}"[:200])
-    if not 1 <= rows <= most:
-        raise InvalidRequest(f"{rows} vectors came: send at least 1 and at most {most} at once")
+    if not 1 <= rows <= max_rows:
+        raise InvalidRequest(f"{rows} vectors came: send at least 1 and at most {max_rows} at once")
     if numbers < 1 or len(data) - file.tell() != rows * numbers * dtype.itemsize:
         raise InvalidRequest(f"the file is not as long as its header says, {rows} x {numbers} {dtype.name}: {WANTED}")
     flat = np.frombuffer(data, dtype, offset=file.tell())

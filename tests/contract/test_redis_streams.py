@@ -185,7 +185,7 @@ def test_the_backlog_tells_entries_bytes_age_and_dead_letters(streams: Streams, 
 
 
 def test_results_are_capped(server: IntakeServer, tenant: str) -> None:
-    streams = Streams(server.client, server.keys, most_results=100)
+    streams = Streams(server.client, server.keys, max_results=100)
     streams.publish(tenant, (Result(f"{n}-1", Status.HELD) for n in range(1000)))
     assert 100 <= len(said(streams, tenant)) < 300
 

@@ -128,15 +128,15 @@ def missing_vectors_of(engine: Engine, encoder: EncoderSpec | SharedEncoder) -> 
     return MissingVectors(engine, encoder.name, encoder.dimension)
 
 
-def slice_size(encoder: SharedEncoder, most: int = SLICE) -> int:
+def slice_size(encoder: SharedEncoder, max_number: int = SLICE) -> int:
     """How many pictures are decoded at once: as many as fit in `SLICE_BYTES`, at least one.
 
     Args:
         encoder: the encoder that embeds them.
-        most: the largest number, unless a batch of the encoder is larger.
+        max_number: the largest number, unless a batch of the encoder is larger.
     """
     fit = SLICE_BYTES // (BYTES_PER_PIXEL * encoder.crop.max_pixels())
-    return max(1, min(fit, max(most, encoder.batch_size)))
+    return max(1, min(fit, max(max_number, encoder.batch_size)))
 
 
 def wire_engine(settings: Settings, opened: ExitStack, timeout: int) -> Engine:
@@ -182,6 +182,6 @@ def limits_of(settings: Settings) -> PictureLimits:
     return PictureLimits(settings.pictures.max_bytes, settings.pictures.max_pixels)
 
 
-def wire_threads(opened: ExitStack, most: int, name: str) -> ThreadPoolExecutor:
+def wire_threads(opened: ExitStack, max_number: int, name: str) -> ThreadPoolExecutor:
     """Wire a thread pool; when the context ends it finishes the calls that have begun."""
-    return opened.enter_context(ThreadPoolExecutor(most, thread_name_prefix=name))
+    return opened.enter_context(ThreadPoolExecutor(max_number, thread_name_prefix=name))

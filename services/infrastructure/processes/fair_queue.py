@@ -17,12 +17,12 @@ class FairQueue(Generic[Item]):
 
     Args:
         items: the items; the one that was released last is assigned first.
-        most: how many of them one owner may hold.
+        limit: how many of them one owner may hold.
     """
 
-    def __init__(self, items: Iterable[Item], most: int) -> None:
+    def __init__(self, items: Iterable[Item], limit: int) -> None:
         self._free = list(items)
-        self._most = most
+        self._limit = limit
         self._held: Counter[str] = Counter()
         self._waiting: dict[str, deque[Future[Item]]] = {}
         self._lock = threading.Lock()
@@ -62,7 +62,7 @@ class FairQueue(Generic[Item]):
 
     def _assign(self) -> None:
         while self._free:
-            owners = [owner for owner in self._waiting if self._held[owner] < self._most]
+            owners = [owner for owner in self._waiting if self._held[owner] < self._limit]
             if not owners:
                 return
             owner = min(owners, key=self._held.__getitem__)

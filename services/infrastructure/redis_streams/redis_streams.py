@@ -51,13 +51,13 @@ class Streams:
     Args:
         redis: a client of the intake's Redis that does not decode answers.
         keys: the names of its keys.
-        most_results: about how many results of a tenant are stored.
+        max_results: about how many results of a tenant are stored.
     """
 
-    def __init__(self, redis: "Redis", keys: StreamKeys, most_results: int = 10_000) -> None:
+    def __init__(self, redis: "Redis", keys: StreamKeys, max_results: int = 10_000) -> None:
         self._redis: Any = redis  # its types speak of asynchronous clients too
         self.keys = keys
-        self._most = most_results
+        self._max_results = max_results
         self._end, self._settle, self._begin, self._group, self._replay = (
             redis.register_script(script)
             for script in (END_ENTRIES, RESOLVE_ACCEPTED, COUNT_ATTEMPT, CREATE_GROUP, REPLAY_DEAD_LETTER)
@@ -183,7 +183,7 @@ class Streams:
         """
         keys = self.keys
         names = [keys.inbox(inbox, tenant), keys.results(tenant), keys.dead(tenant), keys.accepted(tenant)]
-        arguments: list[str | bytes | int] = [GROUP, self._most, str(inbox)]
+        arguments: list[str | bytes | int] = [GROUP, self._max_results, str(inbox)]
         for each in ended:
             arguments += [
                 each.entry.id,
@@ -201,7 +201,7 @@ class Streams:
         with translated_errors():
             pipe = self._redis.pipeline(transaction=False)
             for result in results:
-                pipe.xadd(self.keys.results(tenant), result.fields(), maxlen=self._most, approximate=True)
+                pipe.xadd(self.keys.results(tenant), result.fields(), maxlen=self._max_results, approximate=True)
             pipe.execute()
 
     def resolve_accepted(self, tenant: str, results: Sequence[Result]) -> int:
@@ -211,7 +211,7 @@ class Streams:
         arguments = [text for result in results for text in (result.entry, flat(result.fields()))]
         with translated_errors():
             keys = [self.keys.results(tenant), self.keys.accepted(tenant)]
-            return int(self._settle(keys=keys, args=[self._most, *arguments]))
+            return int(self._settle(keys=keys, args=[self._max_results, *arguments]))
 
     def tenants_with_accepted(self, tenants: Iterable[str]) -> set[str]:
         """Those of some tenants that have accepted entries without a final result."""

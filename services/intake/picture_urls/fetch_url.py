@@ -142,12 +142,12 @@ def _check(response: httpcore.Response) -> None:
         raise FetchFailed("the host compresses its answer although the request excludes that")
 
 
-def _limited(chunks: Iterable[bytes], most: int, left_total: int) -> bytes:
+def _limited(chunks: Iterable[bytes], max_bytes: int, left_total: int) -> bytes:
     arrived = bytearray()
     for chunk in chunks:
         arrived += chunk
-        if len(arrived) > most:
-            raise TooLarge(f"the host sends more than {most:,} bytes, the largest accepted size")
+        if len(arrived) > max_bytes:
+            raise TooLarge(f"the host sends more than {max_bytes:,} bytes, the largest accepted size")
         if len(arrived) > left_total:
             raise TooLarge("the pictures of this request are too many bytes: fetch fewer at once")
     return bytes(arrived)

@@ -12,7 +12,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """Without O_NONBLOCK, opening a pipe would wait for its writer."""
 
 
-def read_beneath(folder: Path, path: str, most: int) -> bytes:
+def read_beneath(folder: Path, path: str, max_bytes: int) -> bytes:
     """Read the first bytes of a file below a folder.
 
     Each folder of the path is opened relative to its parent, so that a link created meanwhile cannot redirect it.
@@ -20,7 +20,7 @@ def read_beneath(folder: Path, path: str, most: int) -> bytes:
     Args:
         folder: may be a link itself, because the operator names it.
         path: relative to the folder.
-        most: the largest number of bytes to read.
+        max_bytes: the largest number of bytes to read.
 
     Raises:
         FetchFailed: it is no regular file.
@@ -35,7 +35,7 @@ def read_beneath(folder: Path, path: str, most: int) -> bytes:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise FetchFailed("it is no file")
         with os.fdopen(os.dup(file), "rb") as reader:
-            return reader.read(most)
+            return reader.read(max_bytes)
 
 
 def _open(opened: ExitStack, name: str, flags: int, within: int | None) -> int:

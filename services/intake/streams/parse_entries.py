@@ -88,9 +88,9 @@ def runs(entries: Sequence[ReadableEntry]) -> Iterator[list[ReadableEntry]]:
         ):
             yield from (run.entries for run in opened.values())
             opened = {}
-        most = MAX_REFERENCES if entry.content == REFERENCE else MAX_ENTRIES
+        max_entries = MAX_REFERENCES if entry.content == REFERENCE else MAX_ENTRIES
         run = opened.get(entry.content)
-        if run and (len(run.entries) >= most or run.size + len(entry.entry.event) > MAX_BYTES):
+        if run and (len(run.entries) >= max_entries or run.size + len(entry.entry.event) > MAX_BYTES):
             yield opened.pop(entry.content).entries
         opened.setdefault(entry.content, _Run()).add(entry)
     yield from (run.entries for run in opened.values())

@@ -9,7 +9,7 @@ from visual_memory.services.infrastructure.processes.fair_queue import FairQueue
 
 
 def test_nobody_waits_while_something_is_free() -> None:
-    queue = FairQueue("xyz", most=3)
+    queue = FairQueue("xyz", limit=3)
     requests = [queue.request("a") for _ in range(4)]
     assert [each.done() for each in requests] == [True, True, True, False]
     assert sorted(each.result() for each in requests[:3]) == ["x", "y", "z"]
@@ -18,7 +18,7 @@ def test_nobody_waits_while_something_is_free() -> None:
 
 
 def test_what_was_used_last_is_used_first() -> None:
-    queue = FairQueue("xyz", most=3)
+    queue = FairQueue("xyz", limit=3)
     first, second = queue.request("a"), queue.request("a")
     for each in (second, first):
         queue.release("a", each)
@@ -26,14 +26,14 @@ def test_what_was_used_last_is_used_first() -> None:
 
 
 def test_an_owner_may_hold_no_more_than_its_part() -> None:
-    queue = FairQueue(range(3), most=2)
+    queue = FairQueue(range(3), limit=2)
     requests = [queue.request("a") for _ in range(16)]
     assert sum(each.done() for each in requests) == 2
     assert queue.request("b").done()
 
 
 def test_owners_that_hold_as_many_are_served_in_turn() -> None:
-    queue = FairQueue([0], most=1)
+    queue = FairQueue([0], limit=1)
     order: list[str] = []
     waiting: list[tuple[str, Future[int]]] = [(owner, queue.request(owner)) for owner in "aaaabbcaa"]
     while waiting:
@@ -45,7 +45,7 @@ def test_owners_that_hold_as_many_are_served_in_turn() -> None:
 
 
 def test_two_owners_that_ask_for_much_do_not_hold_up_a_third() -> None:
-    queue = FairQueue(range(4), most=3)
+    queue = FairQueue(range(4), limit=3)
     held = [(owner, queue.request(owner)) for owner in "ac" for _ in range(16)]
     third = queue.request("b")
     assert not third.done()
@@ -54,7 +54,7 @@ def test_two_owners_that_ask_for_much_do_not_hold_up_a_third() -> None:
 
 
 def test_who_waits_no_longer_takes_nothing() -> None:
-    queue = FairQueue([0], most=1)
+    queue = FairQueue([0], limit=1)
     held, given_up, next_one = queue.request("a"), queue.request("b"), queue.request("c")
     queue.release("b", given_up)
     queue.release("a", held)
@@ -64,7 +64,7 @@ def test_who_waits_no_longer_takes_nothing() -> None:
 
 
 def test_a_thread_gives_its_item_back_however_it_ends() -> None:
-    queue = FairQueue([0], most=1)
+    queue = FairQueue([0], limit=1)
     with pytest.raises(KeyboardInterrupt), queue.item("a"):
         raise KeyboardInterrupt
     with queue.item("b") as item:
@@ -73,7 +73,7 @@ def test_a_thread_gives_its_item_back_however_it_ends() -> None:
 
 def test_a_task_that_is_cancelled_while_it_waits_takes_nothing() -> None:
     async def test() -> None:
-        queue = FairQueue([0], most=1)
+        queue = FairQueue([0], limit=1)
         held, waiting = queue.request("a"), queue.request("b")
         task = asyncio.ensure_future(asyncio.wrap_future(waiting))
         await asyncio.sleep(0)
