@@ -16,7 +16,7 @@ from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.cli.commands.add import print_outcome
 from visual_memory.services.cli.removal_with_receipt import print_preview, print_receipt, wait_for_receipt
 from visual_memory.services.cli.temporary_service import temporary_service
-from visual_memory.services.cli.terminal_output import console, progress_bar
+from visual_memory.services.cli.terminal_output import console, progress_bar, stage_bars
 from visual_memory.services.client.folders_and_manifests import Found, read_pictures
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.client.import_pictures import teach
@@ -78,7 +78,7 @@ def _run_steps(client: Client, pictures: DemoPictures) -> None:
 
 
 def _teach(client: Client, found: Sequence[Found]) -> None:
-    with progress_bar(quiet=False) as progress:
+    with stage_bars(quiet=False) as progress:
         outcome = teach(client, len(found), found, progress, wait=True)
     print_outcome(outcome)
 

@@ -107,6 +107,11 @@ def is_picture(path: Path) -> bool:
         return False
 
 
+def is_vectors(file: Path) -> bool:
+    """Whether a file is one of vectors, by its name."""
+    return file.suffix in {".npy", ".parquet"}
+
+
 def read_fields(where: Path, source: str | None) -> Iterator[ImageFields]:
     """What is to be said of each vector of a file, line by line.
 

@@ -7,8 +7,6 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
-from rich.progress import Progress
-
 from visual_memory.schemas.errors import Blocked, InvalidRequest, TooLarge, UnsupportedFormat
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import Accepted, ImageFields, State
@@ -22,6 +20,8 @@ POLL = 0.3
 IDS_AT_ONCE = 200
 """So many ids of 64 characters fit into a URL."""
 
+Progress = Callable[[str, int, int], None]
+"""Reports the stage, how much of it is done, and out of how much."""
 Sent = TypeVar("Sent")
 Add = Callable[[Sequence[tuple[bytes, ImageFields]]], Sequence[Sent]]
 """Sends pictures with their fields, all or none, and returns what became of each."""
@@ -68,14 +68,13 @@ def teach(
         client: of the service.
         number: how many pictures there are.
         found: the pictures.
-        progress: shown.
+        progress: reports how many are sent and remembered.
         wait: whether to wait.
         known_labels: what becomes of the labels of images that are there with others.
     """
     add = partial(client.add, labels=known_labels)
     outcome, image_ids = Outcome(), dict[str, None]()  # a set that keeps the order
-    sending = progress.add_task("sent", total=number)
-    for accepted in send(add, found, lambda done: progress.update(sending, completed=done), outcome.refused):
+    for accepted in send(add, found, lambda done: progress("sent", done, number), outcome.refused):
         outcome.count(accepted)
         if wait:
             image_ids |= dict.fromkeys(each.image_id for each in accepted)
@@ -131,13 +130,13 @@ def _send(add: Add[Sent], batch: Sequence[Found], refused: dict[str, str]) -> Se
 
 
 def _follow(client: Client, image_ids: Collection[str], outcome: Outcome, progress: Progress) -> None:
-    following, left = progress.add_task("remembered", total=len(image_ids)), iter(image_ids)
+    left = iter(image_ids)
     while waiting := list(islice(left, IDS_AT_ONCE)):
         while waiting:
             images = list(client.images(Filter.model_validate({"image_id": waiting})))
             outcome.rejected |= {each.image_id: each.reason or "" for each in images if each.state is State.REJECTED}
             outcome.remembered += sum(each.state in (State.REMEMBERED, State.MUTED) for each in images)
-            progress.update(following, completed=outcome.remembered + len(outcome.rejected))
+            progress("remembered", outcome.remembered + len(outcome.rejected), len(image_ids))
             waiting = [each.image_id for each in images if each.state is State.WAITING]
             if waiting:
                 time.sleep(POLL)

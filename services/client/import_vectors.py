@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import Progress
 
 from visual_memory.schemas.errors import Blocked, InvalidRequest, InvalidVector
 from visual_memory.schemas.image import Accepted, ImageFields
 from visual_memory.schemas.labels import LabelRule
 from visual_memory.services.client.folders_and_manifests import count_fields, fields_of, read_fields
 from visual_memory.services.client.http_client import Client
-from visual_memory.services.client.import_pictures import Outcome
+from visual_memory.services.client.import_pictures import Outcome, Progress
 
 AT_ONCE = 3
 """Requests on their way: while the store writes one, the service reads the next."""
@@ -44,11 +43,6 @@ class Chunk:
         return Chunk(self.first + start, self.vectors[start:stop], self.fields[start:stop])
 
 
-def is_vectors(file: Path) -> bool:
-    """Whether a file is one of vectors, by its name."""
-    return file.suffix in {".npy", ".parquet"}
-
-
 def teach_vectors(
     client: Client,
     file: Path,
@@ -67,7 +61,7 @@ def teach_vectors(
         labels: of a .npy file, a line for each vector; see `read_fields`.
         encoder: the name of the encoder that made them.
         source: said of all that name none.
-        progress: shown.
+        progress: reports how many are remembered.
         known_labels: what becomes of the labels of images that are there with others.
 
     Raises:
@@ -76,25 +70,25 @@ def teach_vectors(
     if encoder is None:
         raise InvalidRequest("--encoder: name the encoder that made the vectors")
     total, chunks = (_npy if file.suffix == ".npy" else _parquet)(file, labels, source)
-    sending, outcome = progress.add_task("remembered", total=total), Outcome()
+    outcome = Outcome()
+
+    def count(sent: "Future[list[Accepted]]") -> None:
+        outcome.count(sent.result())
+        outcome.remembered = outcome.sent
+        progress("remembered", outcome.sent + len(outcome.refused), total)
+
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="sending") as pool:
         on_their_way: deque[Future[list[Accepted]]] = deque()
         try:
             for chunk in chunks:
                 on_their_way.append(pool.submit(_send, client, encoder, chunk, outcome.refused, known_labels))
                 if len(on_their_way) == AT_ONCE:
-                    _count(on_their_way.popleft(), outcome, progress, sending)
+                    count(on_their_way.popleft())
             while on_their_way:
-                _count(on_their_way.popleft(), outcome, progress, sending)
+                count(on_their_way.popleft())
         finally:
             pool.shutdown(cancel_futures=True)
     return outcome
-
-
-def _count(sent: "Future[list[Accepted]]", outcome: Outcome, progress: Progress, task: Any) -> None:
-    outcome.count(sent.result())
-    outcome.remembered = outcome.sent
-    progress.update(task, completed=outcome.sent + len(outcome.refused))
 
 
 def _send(

@@ -15,7 +15,7 @@ from visual_memory.schemas.evaluation_results import Evaluation
 from visual_memory.schemas.image import ImageFields
 from visual_memory.services.client.folders_and_manifests import Found
 from visual_memory.services.client.http_client import Client
-from visual_memory.services.client.import_pictures import send
+from visual_memory.services.client.import_pictures import Progress, send
 from visual_memory.services.evaluation.report.report_files import replace_files
 
 POLL = 0.3
@@ -23,16 +23,13 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 MOST_BYTES = 2**30
 """Of a report's files."""
 
-Tell = Callable[[str, int, int], None]
-"""Told of the stage, how much of it is done, and out of how much."""
-
 
 def ask(
     client: Client,
     request: EvaluationRequest,
     number: int,
     found: Iterable[Found],
-    tell: Tell,
+    progress: Progress,
     refused: dict[str, str],
 ) -> EvaluationJob:
     """Let the service evaluate its memory, and wait until that is done.
@@ -42,7 +39,7 @@ def ask(
         request: what is asked.
         number: of the pictures.
         found: labelled pictures to ask about; none where the memory is asked about itself.
-        tell: told how far it is.
+        progress: reports the stages of the evaluation.
         refused: filled with why a picture was not asked about, by its file.
 
     Raises:
@@ -50,9 +47,9 @@ def ask(
     """
     job = client.evaluate(request)
     if not request.itself:
-        _send(client, job.id, found, lambda done: tell("sent", done, number), refused)
+        _send(client, job.id, found, lambda done: progress("sent", done, number), refused)
         client.start_evaluation(job.id)
-    return _follow(client, job.id, tell)
+    return _follow(client, job.id, progress)
 
 
 def unpack(report: bytes, folder: Path) -> None:
@@ -91,12 +88,12 @@ def _send(
         raise InvalidRequest(f"no picture could be asked about: {next(iter(refused.values()))}")
 
 
-def _follow(client: Client, evaluation_id: str, tell: Tell) -> EvaluationJob:
+def _follow(client: Client, evaluation_id: str, progress: Progress) -> EvaluationJob:
     before = None
     while (job := client.evaluation(evaluation_id)).state in (JobState.WAITING, JobState.RUNNING):
         if before and before.stage != job.stage:  # it ended between two looks
-            tell(before.stage or "waiting", before.total, before.total)
-        tell(job.stage or "waiting", job.done, job.total)
+            progress(before.stage or "waiting", before.total, before.total)
+        progress(job.stage or "waiting", job.done, job.total)
         before = job
         time.sleep(POLL)
     if job.state is JobState.FAILED:

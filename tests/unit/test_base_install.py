@@ -1,33 +1,23 @@
 """The base install: what the client and its command line import is what `pyproject.toml` installs without extras."""
 
 import ast
-import re
-import subprocess
 import sys
-import tomllib
-from collections.abc import Iterable
-from functools import cache
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 
+from tests.support.base_install import (
+    COMMAND,
+    EXTRAS,
+    PROJECT,
+    ROOT,
+    installed_by,
+    modules_of,
+    run_with_base,
+)
 from visual_memory.services.optional_packages import EVALUATION, SERVER, STORAGE
 
-ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = PROJECT["optional-dependencies"]
-ONLY_BASE = """
-import sys
-
-class Blocking:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in BLOCKED:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Blocking())
-"""
 EVERY_HELP = """
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -46,65 +36,19 @@ for words in [(), *commands(get_command(app))]:
 """
 
 
-@cache
-def installed_by(*requirements: str) -> frozenset[str]:
-    """The distributions that requirements install, by their normal names."""
-    found: set[str] = set()
-    left = [Requirement(each) for each in requirements]
-    while left:
-        requirement = left.pop()
-        name = normal(requirement.name)
-        if name in found or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
-            continue
-        found.add(name)
-        try:
-            needed = [Requirement(each) for each in requires(requirement.name) or ()]
-        except PackageNotFoundError:
-            continue
-        extras = requirement.extras or {""}
-        left += [
-            Requirement(str(each).partition(";")[0])
-            for each in needed
-            if each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in extras)
-        ]
-    return frozenset(found)
-
-
-def normal(name: str) -> str:
-    """The name of a distribution as registries compare it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-distributions_of_modules = cache(packages_distributions)
-
-
-def modules_of(distributions: Iterable[str]) -> set[str]:
-    """The top-level modules of distributions."""
-    wanted = {*distributions}
-    return {module for module, names in distributions_of_modules().items() if {*map(normal, names)} & wanted}
-
-
-def run(code: str, *words: str) -> "subprocess.CompletedProcess[str]":
-    """Run code where only the base install can be imported."""
-    allowed = modules_of(installed_by(*PROJECT["dependencies"])) | {"visual_memory"}
-    blocked = {*distributions_of_modules()} - allowed - {*sys.stdlib_module_names}
-    whole = f"BLOCKED = {blocked!r}\n{ONLY_BASE}\n{code}"
-    return subprocess.run([sys.executable, "-c", whole, *words], capture_output=True, text=True, check=False, cwd=ROOT)
-
-
 def test_every_command_has_help() -> None:
-    ended = run(EVERY_HELP)
+    ended = run_with_base(EVERY_HELP)
     assert ended.returncode == 0, ended.stderr
     assert {"add", "up", "keys make"} <= {*ended.stdout.splitlines()}
 
 
 def test_the_client_can_be_imported() -> None:
-    ended = run("from visual_memory import *; Client().close(); print(AsyncClient().url)")
+    ended = run_with_base("from visual_memory import *; Client().close(); print(AsyncClient().url)")
     assert ended.returncode == 0, ended.stderr
 
 
 def test_a_local_memory_says_which_extra_it_needs() -> None:
-    ended = run("import visual_memory.local")
+    ended = run_with_base("import visual_memory.local")
     assert "visual_memory.local needs the server packages: pip install 'visual-memory[server]'" in ended.stderr
 
 
@@ -122,7 +66,7 @@ def test_a_local_memory_says_which_extra_it_needs() -> None:
     ids=lambda each: each if isinstance(each, str) else each[0],
 )
 def test_a_command_says_which_extra_it_needs(words: list[str], extra: str) -> None:
-    ended = run("from visual_memory.services.cli.app import main; main()", *words)
+    ended = run_with_base(COMMAND, *words)
     assert ended.returncode == 2, ended.stderr
     needed = " and ".join(extra.split(","))
     advice = f"visual-memory {words[0]} needs the {needed} packages: pip install 'visual-memory[{extra}]'\n"
@@ -138,7 +82,7 @@ def test_a_command_says_which_extra_it_needs(words: list[str], extra: str) -> No
     ids=lambda each: each if isinstance(each, str) else each[0],
 )
 def test_a_command_says_which_package_it_needs(words: list[str], package: str) -> None:
-    ended = run("from visual_memory.services.cli.app import main; main()", *words)
+    ended = run_with_base(COMMAND, *words)
     assert (ended.returncode, ended.stderr) == (
         2,
         f"visual-memory {words[0]} needs {package} for this: pip install {package}\n",
@@ -163,3 +107,11 @@ def test_every_import_is_of_the_base_or_of_an_extra() -> None:
 )
 def test_an_extra_installs_its_modules(modules: frozenset[str], extra: str) -> None:
     assert modules <= modules_of(installed_by(*EXTRAS[extra]))
+
+
+def test_the_base_install_is_small() -> None:
+    """Files as they are installed, without bytecode, which pip compiles and other installers do not."""
+    installed = [distribution(name) for name in installed_by(*PROJECT["dependencies"])]
+    files = [each.locate_file(file) for found in installed for file in found.files or () if file.suffix != ".pyc"]
+    ours = [path for top in ("schemas", "services", "workers", "visual_memory") for path in (ROOT / top).rglob("*.py")]
+    assert sum(Path(str(path)).stat().st_size for path in [*files, *ours]) < 30 * 10**6

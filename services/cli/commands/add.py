@@ -32,23 +32,24 @@ def add(
 ) -> None:
     """Teach: send pictures with labels from folder names or a manifest, or vectors with theirs."""
     from visual_memory.schemas.labels import LabelRule
-    from visual_memory.services.cli.terminal_output import progress_bar
-    from visual_memory.services.client import import_vectors
-    from visual_memory.services.client.folders_and_manifests import read_pictures
+    from visual_memory.services.cli.terminal_output import stage_bars
+    from visual_memory.services.client.folders_and_manifests import is_vectors, read_pictures
     from visual_memory.services.client.import_pictures import teach
 
     if known_labels not in set(LabelRule):
         raise typer.BadParameter(f"--known-labels: {', '.join(LabelRule)}")
-    rule, are_vectors = LabelRule(known_labels), import_vectors.is_vectors(what)
+    rule, are_vectors = LabelRule(known_labels), is_vectors(what)
     if are_vectors and not wait:
         raise typer.BadParameter("--no-wait: vectors are remembered as they are sent; leave it out")
     if not are_vectors and labels is not None:
         raise typer.BadParameter("--labels is for vectors (.npy): pictures are labelled by their folders or a manifest")
     if not are_vectors and encoder is not None:
         raise typer.BadParameter("--encoder is for vectors (.npy, .parquet): the service encodes pictures itself")
-    with exit_on_error(), connect(url, key) as client, progress_bar(quiet=as_json) as progress:
+    with exit_on_error(), connect(url, key) as client, stage_bars(quiet=as_json) as progress:
         if are_vectors:
-            outcome = import_vectors.teach_vectors(client, what, labels, encoder, source, progress, rule)
+            from visual_memory.services.client.import_vectors import teach_vectors
+
+            outcome = teach_vectors(client, what, labels, encoder, source, progress, rule)
         else:
             outcome = teach(client, *read_pictures(what, source), progress, wait=wait, known_labels=rule)
     if as_json:

@@ -84,7 +84,7 @@ _Results = dict[Path, "tuple[Receipt | None, list[str]]"]
 
 def _by_key(texts: dict[Path, str], key_file: Path, condition: "Filter | None") -> _Results:
     from visual_memory.services.receipts.receipt_signature import ReceiptChecker
-    from visual_memory.services.receipts.verification.check_receipt_against_log import OTHER_FILTER, names_filter
+    from visual_memory.services.receipts.verification.parse_receipt import OTHER_FILTER, names_filter
 
     checker = ReceiptChecker.of(key_file.read_text())
     found = {file: _read(text, checker) for file, text in texts.items()}

@@ -1,15 +1,16 @@
 """Check presented receipts against the service that issued them: its log, and the secret behind its filter digests."""
 
-from pydantic import ValidationError
-
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.receipt import Event
 from visual_memory.services.receipts.filter_digest import FilterDigests
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid
-from visual_memory.services.receipts.verification.parse_receipt import Receipt, parse_receipt
-
-OTHER_FILTER = "it is of another filter"
+from visual_memory.services.receipts.verification.parse_receipt import (
+    OTHER_FILTER,
+    Receipt,
+    names_filter,
+    parse_receipt,
+)
 
 
 class ReceiptCheck:
@@ -74,11 +75,3 @@ class ReceiptCheck:
             return [] if self._has_filter(receipt, condition) else [OTHER_FILTER]
         except NotValid as error:
             return [str(error)]
-
-
-def names_filter(receipt: Receipt, condition: Filter) -> bool:
-    """Whether a receipt of version 1, which contains its filter, has this one."""
-    try:
-        return Filter.model_validate(receipt.fields["filter"]) == condition
-    except ValidationError:  # a filter that is not valid any more
-        return False

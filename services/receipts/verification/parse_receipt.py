@@ -5,9 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from pydantic import ValidationError
+
+from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.receipt import RECEIPTS, TYPES, VERSION, Event
 from visual_memory.services.receipts import receipt_v1
 from visual_memory.services.receipts.receipt_signature import RECEIPT, NotValid, ReceiptChecker, digest
+
+OTHER_FILTER = "it is of another filter"
 
 
 @dataclass(frozen=True)
@@ -71,3 +76,11 @@ def _parse_version_1(text: str, checker: ReceiptChecker) -> Receipt | None:
     seal = fields["seal"]
     entry = receipt_v1.canonical(seal).decode()
     return Receipt(1, Event(seal["event"]), seal["tenant"], fields["id"], seal["number"], entry, fields)
+
+
+def names_filter(receipt: Receipt, condition: Filter) -> bool:
+    """Whether a receipt of version 1, which contains its filter, has this one."""
+    try:
+        return Filter.model_validate(receipt.fields["filter"]) == condition
+    except ValidationError:  # a filter that is not valid any more
+        return False
