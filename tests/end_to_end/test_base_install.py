@@ -27,7 +27,6 @@ def test_a_client_teaches_asks_and_removes(stack: Stack, tmp_path: Path) -> None
     assert "disc" in run("classify", "pictures/disc/0.png", "-k", "3")
     assert "ok" in run("status")
     assert "bars" in run("labels")
-    run("suspects")
     run("audit")
     removal = json.loads(run("remove", "--label", "disc", "--reason", "a test", "--yes", "--json"))
     (tmp_path / "receipt").write_text(run("receipts", "get", removal["id"]))

@@ -1,4 +1,4 @@
-"""The base install in a process of the tests: other packages than those of `pyproject.toml` without extras are blocked."""
+"""The base install in a process of the tests: packages that only extras install cannot be imported there."""
 
 import os
 import re

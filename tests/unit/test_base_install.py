@@ -112,6 +112,6 @@ def test_an_extra_installs_its_modules(modules: frozenset[str], extra: str) -> N
 def test_the_base_install_is_small() -> None:
     """Files as they are installed, without bytecode, which pip compiles and other installers do not."""
     installed = [distribution(name) for name in installed_by(*PROJECT["dependencies"])]
-    files = [each.locate_file(file) for found in installed for file in found.files or () if file.suffix != ".pyc"]
+    files = [found.locate_file(file) for found in installed for file in found.files or () if file.suffix != ".pyc"]
     ours = [path for top in ("schemas", "services", "workers", "visual_memory") for path in (ROOT / top).rglob("*.py")]
     assert sum(Path(str(path)).stat().st_size for path in [*files, *ours]) < 30 * 10**6

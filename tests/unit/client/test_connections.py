@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trustme
+from httpx._config import create_ssl_context
 
 from tests.support.awaited_client import CLIENTS
 from visual_memory.schemas.errors import Unavailable
@@ -55,6 +56,7 @@ def listening(tls: ssl.SSLContext | None = None) -> Iterator[int]:
 @pytest.fixture(autouse=True)
 def _short_pauses_and_no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry_policy, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("httpx._transports.default.create_ssl_context", create_ssl_context)  # not the one of conftest
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
