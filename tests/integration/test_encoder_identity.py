@@ -66,7 +66,7 @@ def test_a_model_is_known_by_what_it_is_and_not_by_where_it_lies(
         pass
     another.rename(one)
     for named in (one, None):
-        with pytest.raises(EncoderMismatch, match=f"{name}.*put.*back"), serve(named):
+        with pytest.raises(EncoderMismatch, match=f"{name}.*restore those"), serve(named):
             pytest.fail("another model was served over its vectors")
     again = engine.inspect()
     assert again is not None
