@@ -60,7 +60,7 @@ def test_nothing_is_decoded_twice_on_the_way_in(parts: Parts, decoder: Counting)
     assert sorted(seen) == sorted(decoder.decode_one(parts.tenant, data).tobytes() for data in held)
 
 
-@pytest.mark.parametrize("fault", ["missing", "cut", "changed", "of another view"])
+@pytest.mark.parametrize("fault", ["missing", "cut", "changed", "of another crop"])
 def test_where_they_are_not_whole_the_file_is_decoded_again(parts: Parts, decoder: Counting, fault: str) -> None:
     ids = accepted(parts)
     for path in parts.pixels():
@@ -72,7 +72,7 @@ def test_where_they_are_not_whole_the_file_is_decoded_again(parts: Parts, decode
                 path.write_bytes(data[:-1])
             case "changed":
                 path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    if fault == "of another view":
+    if fault == "of another crop":
         parts.decoder = decoder = Counting(sound_sandbox(), parts, PreprocessingCrop(32))
     before = decoder.decoded
     parts.work()
