@@ -17,7 +17,7 @@ from visual_memory.services.cli.commands.add import print_outcome
 from visual_memory.services.cli.removal_with_receipt import print_preview, print_receipt, wait_for_receipt
 from visual_memory.services.cli.temporary_service import temporary_service
 from visual_memory.services.cli.terminal_output import console, progress_bar, stage_bars
-from visual_memory.services.client.folders_and_manifests import Found, read_pictures
+from visual_memory.services.client.folders_and_manifests import PictureFile, read_pictures
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.client.import_pictures import teach
 from visual_memory.services.voting.decide import decide
@@ -35,8 +35,8 @@ MAX_ASKED_AGAIN = 100
 class DemoPictures:
     """Pictures to teach, and pictures to classify."""
 
-    memory: Sequence[Found]
-    queries: Sequence[Found]
+    memory: Sequence[PictureFile]
+    queries: Sequence[PictureFile]
     new_class: str
 
 
@@ -77,13 +77,13 @@ def _run_steps(client: Client, pictures: DemoPictures) -> None:
     _forget(client, pictures, decisions)
 
 
-def _teach(client: Client, found: Sequence[Found]) -> None:
+def _teach(client: Client, found: Sequence[PictureFile]) -> None:
     with stage_bars(quiet=False) as progress:
         outcome = teach(client, len(found), found, progress, wait=True)
     print_outcome(outcome)
 
 
-def _ask(client: Client, queries: Sequence[Found]) -> list[Decision]:
+def _ask(client: Client, queries: Sequence[PictureFile]) -> list[Decision]:
     """Classify each query with its 100 nearest neighbours, by exact search."""
     options = ClassifyOptions(k=max(KS), search=Effort.EXACT)
     decisions: list[Decision] = []
@@ -163,14 +163,14 @@ def _digits(folder: Path) -> DemoPictures:
     for number, (values, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
         path = folder / f"{number:04d}.png"
         PIL.Image.fromarray(255 - (values * 15.9).astype("uint8")).save(path)  # dark ink on white paper
-        found.append(Found(path, ImageFields(labels=[str(digit)], image_id=f"digit-{number:04d}")))
+        found.append(PictureFile(path, ImageFields(labels=[str(digit)], image_id=f"digit-{number:04d}")))
     memory = _with_subjects(found[:DIGITS_IN_MEMORY])
     return DemoPictures(memory, found[DIGITS_IN_MEMORY:], new_class="9")
 
 
-def _split(found: Iterable[Found]) -> DemoPictures:
+def _split(found: Iterable[PictureFile]) -> DemoPictures:
     """Split each class: every third picture to classify, the others to teach; the last class is the new one."""
-    by_class: dict[str, list[Found]] = {}
+    by_class: dict[str, list[PictureFile]] = {}
     for each in found:
         by_class.setdefault(_label(each), []).append(each)
     small = sorted(label for label, members in by_class.items() if len(members) < MIN_PER_CLASS)
@@ -183,7 +183,7 @@ def _split(found: Iterable[Found]) -> DemoPictures:
     return DemoPictures(_with_subjects(memory), queries, new_class=max(by_class))
 
 
-def _with_subjects(found: Sequence[Found]) -> list[Found]:
+def _with_subjects(found: Sequence[PictureFile]) -> list[PictureFile]:
     """Assign invented subjects to the pictures, so that one can be forgotten."""
     return [
         replace(each, fields=each.fields.model_copy(update={"subject": f"person-{index % SUBJECTS:02d}"}))
@@ -191,7 +191,7 @@ def _with_subjects(found: Sequence[Found]) -> list[Found]:
     ]
 
 
-def _label(found: Found) -> str:
+def _label(found: PictureFile) -> str:
     return found.fields.labels[0]
 
 

@@ -31,14 +31,14 @@ Line = tuple[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Found:
+class PictureFile:
     """A picture's file with what is to be said of it."""
 
     path: Path
     fields: ImageFields
 
 
-def read_pictures(where: Path, source: str | None) -> tuple[int, Iterator[Found]]:
+def read_pictures(where: Path, source: str | None) -> tuple[int, Iterator[PictureFile]]:
     """How many pictures a folder or manifest has, and each of them, read anew when its turn comes.
 
     All are read once before this returns, so that a mistake in the last is told before anything is done with the first.
@@ -55,7 +55,7 @@ def read_pictures(where: Path, source: str | None) -> tuple[int, Iterator[Found]
     return number, _pictures(where, source)
 
 
-def _pictures(where: Path, source: str | None) -> Iterator[Found]:
+def _pictures(where: Path, source: str | None) -> Iterator[PictureFile]:
     if where.is_dir():
         yield from _folder(where, where, source)
     elif where.suffix == ".csv":
@@ -66,7 +66,7 @@ def _pictures(where: Path, source: str | None) -> Iterator[Found]:
         raise InvalidRequest(f"{where}: give a folder, or a manifest that ends in .csv or .jsonl")
 
 
-def _folder(top: Path, folder: Path, source: str | None) -> Iterator[Found]:
+def _folder(top: Path, folder: Path, source: str | None) -> Iterator[PictureFile]:
     """The pictures below a folder; those of one label share what is said of them. Links to folders are left alone."""
     fields: ImageFields | None = None
     for path in sorted(folder.iterdir()):
@@ -75,10 +75,10 @@ def _folder(top: Path, folder: Path, source: str | None) -> Iterator[Found]:
                 yield from _folder(top, path, source)
         elif folder != top and is_picture(path):
             fields = fields or _labelled_by_folder(top, path, source)
-            yield Found(path, fields.of_file(sent_file_name(path.name)))
+            yield PictureFile(path, fields.of_file(sent_file_name(path.name)))
 
 
-def found_in_folder(top: Path, path: Path, source: str | None) -> Found:
+def picture_in_folder(top: Path, path: Path, source: str | None) -> PictureFile:
     """A picture below a folder, labelled as `read_pictures` labels those of the folder.
 
     Raises:
@@ -87,7 +87,7 @@ def found_in_folder(top: Path, path: Path, source: str | None) -> Found:
     if path.parent == top:
         raise InvalidRequest(f"it lies in no folder: put it into one of {top} that is named as its label")
     fields, name = _labelled_by_folder(top, path, source), sent_file_name(path.name)
-    return Found(path, fields if name is None else fields.model_copy(update={"file_name": name}))
+    return PictureFile(path, fields if name is None else fields.model_copy(update={"file_name": name}))
 
 
 def _labelled_by_folder(top: Path, path: Path, source: str | None) -> ImageFields:
@@ -135,11 +135,11 @@ def _kind_of(where: Path) -> str:
     return where.suffix
 
 
-def _manifest(manifest: Path, source: str | None, lines: Iterator[Line]) -> Iterator[Found]:
+def _manifest(manifest: Path, source: str | None, lines: Iterator[Line]) -> Iterator[PictureFile]:
     for place, row in lines:
         path = _path(manifest, row, place)
         fields = fields_of(_with_source(source, {k: v for k, v in row.items() if k != "path"}), place)
-        yield Found(path, fields.of_file(sent_file_name(path.name)))
+        yield PictureFile(path, fields.of_file(sent_file_name(path.name)))
 
 
 def _with_source(source: str | None, values: Mapping[str, Any]) -> Mapping[str, Any]:

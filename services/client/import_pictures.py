@@ -11,11 +11,11 @@ from visual_memory.schemas.errors import Blocked, InvalidRequest, TooLarge, Unsu
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import Accepted, ImageFields, State
 from visual_memory.schemas.labels import LabelRule
-from visual_memory.services.client.folders_and_manifests import Found
+from visual_memory.services.client.folders_and_manifests import PictureFile
 from visual_memory.services.client.http_client import Client
 
-MOST_PICTURES = 32
-MOST_BYTES = 16 * 2**20
+MAX_PICTURES = 32
+MAX_BYTES = 16 * 2**20
 POLL = 0.3
 IDS_AT_ONCE = 200
 """So many ids of 64 characters fit into a URL."""
@@ -28,7 +28,7 @@ Add = Callable[[Sequence[tuple[bytes, ImageFields]]], Sequence[Sent]]
 
 
 @dataclass
-class Outcome:
+class ImportResult:
     """What became of the pictures.
 
     Attributes:
@@ -56,12 +56,12 @@ class Outcome:
 def teach(
     client: Client,
     number: int,
-    found: Iterable[Found],
+    found: Iterable[PictureFile],
     progress: Progress,
     *,
     wait: bool,
     known_labels: LabelRule = LabelRule.KEEP,
-) -> Outcome:
+) -> ImportResult:
     """Send so many pictures, then wait until each is remembered or rejected (if `wait`).
 
     Args:
@@ -73,7 +73,7 @@ def teach(
         known_labels: what becomes of the labels of images that are there with others.
     """
     add = partial(client.add, labels=known_labels)
-    outcome, image_ids = Outcome(), dict[str, None]()  # a set that keeps the order
+    outcome, image_ids = ImportResult(), dict[str, None]()  # a set that keeps the order
     for accepted in send(add, found, lambda done: progress("sent", done, number), outcome.refused):
         outcome.count(accepted)
         if wait:
@@ -84,7 +84,7 @@ def teach(
 
 
 def send(
-    add: Add[Sent], found: Iterable[Found], tell: Callable[[int], object], refused: dict[str, str]
+    add: Add[Sent], found: Iterable[PictureFile], tell: Callable[[int], object], refused: dict[str, str]
 ) -> Iterator[Sequence[Sent]]:
     """Send pictures in requests of a good size, each read when its turn comes.
 
@@ -105,20 +105,20 @@ def send(
         yield sent
 
 
-def _batches(found: Iterable[Found]) -> Iterator[list[Found]]:
-    batch: list[Found] = []
+def _batches(found: Iterable[PictureFile]) -> Iterator[list[PictureFile]]:
+    batch: list[PictureFile] = []
     size = 0
     for each in found:
         batch.append(each)
         size += each.path.stat().st_size
-        if len(batch) == MOST_PICTURES or size >= MOST_BYTES:
+        if len(batch) == MAX_PICTURES or size >= MAX_BYTES:
             yield batch
             batch, size = [], 0
     if batch:
         yield batch
 
 
-def _send(add: Add[Sent], batch: Sequence[Found], refused: dict[str, str]) -> Sequence[Sent]:
+def _send(add: Add[Sent], batch: Sequence[PictureFile], refused: dict[str, str]) -> Sequence[Sent]:
     """Send a batch; where it is refused, its pictures one by one, so that only the bad ones stay out."""
     try:
         return add([(found.path.read_bytes(), found.fields) for found in batch])
@@ -129,7 +129,7 @@ def _send(add: Add[Sent], batch: Sequence[Found], refused: dict[str, str]) -> Se
         return [sent for found in batch for sent in _send(add, [found], refused)]
 
 
-def _follow(client: Client, image_ids: Collection[str], outcome: Outcome, progress: Progress) -> None:
+def _follow(client: Client, image_ids: Collection[str], outcome: ImportResult, progress: Progress) -> None:
     left = iter(image_ids)
     while waiting := list(islice(left, IDS_AT_ONCE)):
         while waiting:

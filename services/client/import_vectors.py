@@ -19,12 +19,12 @@ from visual_memory.schemas.image import Accepted, ImageFields
 from visual_memory.schemas.labels import LabelRule
 from visual_memory.services.client.folders_and_manifests import count_fields, fields_of, read_fields
 from visual_memory.services.client.http_client import Client
-from visual_memory.services.client.import_pictures import Outcome, Progress
+from visual_memory.services.client.import_pictures import ImportResult, Progress
 
-AT_ONCE = 3
+CONCURRENT_REQUESTS = 3
 """Requests on their way: while the store writes one, the service reads the next."""
-MOST_ROWS = 1024
-MOST_BYTES = 8 * 2**20
+MAX_ROWS = 1024
+MAX_BYTES = 8 * 2**20
 STREAM = 2**20
 """Bytes of a column that are read ahead; without, pyarrow reads all of a row group's at once."""
 NOT_VECTORS = "a column 'vector' of lists of numbers, all of the same length, is needed"
@@ -51,7 +51,7 @@ def teach_vectors(
     source: str | None,
     progress: Progress,
     known_labels: LabelRule = LabelRule.KEEP,
-) -> Outcome:
+) -> ImportResult:
     """Send all vectors of a file; those that are refused stay out, the others are remembered.
 
     Args:
@@ -70,19 +70,19 @@ def teach_vectors(
     if encoder is None:
         raise InvalidRequest("--encoder: name the encoder that made the vectors")
     total, chunks = (_npy if file.suffix == ".npy" else _parquet)(file, labels, source)
-    outcome = Outcome()
+    outcome = ImportResult()
 
     def count(sent: "Future[list[Accepted]]") -> None:
         outcome.count(sent.result())
         outcome.remembered = outcome.sent
         progress("remembered", outcome.sent + len(outcome.refused), total)
 
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="sending") as pool:
+    with ThreadPoolExecutor(CONCURRENT_REQUESTS, thread_name_prefix="sending") as pool:
         on_their_way: deque[Future[list[Accepted]]] = deque()
         try:
             for chunk in chunks:
                 on_their_way.append(pool.submit(_send, client, encoder, chunk, outcome.refused, known_labels))
-                if len(on_their_way) == AT_ONCE:
+                if len(on_their_way) == CONCURRENT_REQUESTS:
                     count(on_their_way.popleft())
             while on_their_way:
                 count(on_their_way.popleft())
@@ -137,7 +137,7 @@ def _map(file: Path) -> NDArray[np.float32]:
 
 
 def _rows_at_once(numbers: int) -> int:
-    return max(1, min(MOST_ROWS, MOST_BYTES // (4 * max(1, numbers))))
+    return max(1, min(MAX_ROWS, MAX_BYTES // (4 * max(1, numbers))))
 
 
 def _parquet(file: Path, labels: Path | None, source: str | None) -> tuple[int, Iterator[Chunk]]:
@@ -158,7 +158,7 @@ def _parquet(file: Path, labels: Path | None, source: str | None) -> tuple[int, 
     def chunks() -> Iterator[Chunk]:
         first = 0
         with held:
-            for batch in held.iter_batches(MOST_ROWS):
+            for batch in held.iter_batches(MAX_ROWS):
                 vectors = _rows(batch.column("vector"), f"{file}, rows {first} to {first + len(batch) - 1}")
                 rows = batch.drop_columns("vector").to_pylist()
                 fields = [_said(row, source, f"{file}, row {first + place}") for place, row in enumerate(rows)]

@@ -13,22 +13,22 @@ from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest
 from visual_memory.schemas.evaluation_results import Evaluation
 from visual_memory.schemas.image import ImageFields
-from visual_memory.services.client.folders_and_manifests import Found
+from visual_memory.services.client.folders_and_manifests import PictureFile
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.client.import_pictures import Progress, send
 from visual_memory.services.evaluation.report.report_files import replace_files
 
 POLL = 0.3
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
-MOST_BYTES = 2**30
+MAX_BYTES = 2**30
 """Of a report's files."""
 
 
-def ask(
+def evaluate(
     client: Client,
     request: EvaluationRequest,
     number: int,
-    found: Iterable[Found],
+    found: Iterable[PictureFile],
     progress: Progress,
     refused: dict[str, str],
 ) -> EvaluationJob:
@@ -62,7 +62,7 @@ def unpack(report: bytes, folder: Path) -> None:
         with zipfile.ZipFile(io.BytesIO(report)) as archive:
             entries = archive.infolist()
             wrong = [entry.filename for entry in entries if not NAME.fullmatch(entry.filename)]
-            if wrong or sum(entry.file_size for entry in entries) > MOST_BYTES:
+            if wrong or sum(entry.file_size for entry in entries) > MAX_BYTES:
                 raise InvalidRequest(f"the report was not unpacked: it is too large, or has strange files: {wrong}")
             replace_files(folder, {entry.filename: archive.read(entry) for entry in entries})
     except zipfile.BadZipFile:
@@ -76,7 +76,11 @@ def read(folder: Path) -> Evaluation:
 
 
 def _send(
-    client: Client, evaluation_id: str, found: Iterable[Found], tell: Callable[[int], None], refused: dict[str, str]
+    client: Client,
+    evaluation_id: str,
+    found: Iterable[PictureFile],
+    tell: Callable[[int], None],
+    refused: dict[str, str],
 ) -> None:
     def add(images: Sequence[tuple[bytes, ImageFields]]) -> Sequence[object]:
         asked = [(data, ImageFields(labels=fields.labels, image_id=fields.image_id)) for data, fields in images]

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from visual_memory.schemas.errors import InvalidRequest, TooLarge
 from visual_memory.schemas.intake_event import IMAGE, MAX_PICTURE
-from visual_memory.services.client.folders_and_manifests import Found, found_in_folder
+from visual_memory.services.client.folders_and_manifests import PictureFile, picture_in_folder
 from visual_memory.services.watched_folder.sent_files import Stamp
 
 SOURCE = "/visual-memory/watch"
@@ -78,7 +78,7 @@ def make_event(folder: Path, path: Path, stamp: Stamp, source: str | None, refer
         Changed: the file has changed since.
         InvalidRequest, TooLarge: it cannot be sent; the message says why.
     """
-    found = found_in_folder(folder, path, source)
+    found = picture_in_folder(folder, path, source)
     picture, digest = _read(path, stamp)
     fields = found.fields.model_dump(mode="json", exclude_unset=True)
     if picture is None:
@@ -110,6 +110,6 @@ def _read(path: Path, stamp: Stamp) -> tuple[bytes | None, str]:
     return picture, digest
 
 
-def _id_of(found: Found, digest: str) -> str:
+def _id_of(found: PictureFile, digest: str) -> str:
     identity = json.dumps([digest, found.fields.labels, found.fields.file_name, found.fields.source])
     return sha256(identity.encode()).hexdigest()

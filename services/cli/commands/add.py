@@ -9,7 +9,7 @@ from visual_memory.services.cli.exit_codes import PARTIAL, exit_on_error
 from visual_memory.services.cli.shared_options import DEFAULT_URL, AsJson, Key, Url, connect, print_json
 
 if TYPE_CHECKING:
-    from visual_memory.services.client.import_pictures import Outcome
+    from visual_memory.services.client.import_pictures import ImportResult
 
 
 def add(
@@ -60,7 +60,7 @@ def add(
         raise typer.Exit(PARTIAL)
 
 
-def print_outcome(outcome: "Outcome") -> None:
+def print_outcome(outcome: "ImportResult") -> None:
     """Print how many images were sent and remembered, and why others were refused or rejected."""
     from visual_memory.services.cli.terminal_output import MAX_LISTED, console
 

@@ -12,7 +12,7 @@ from visual_memory.services.cli.shared_options import AsJson, print_json
 
 if TYPE_CHECKING:
     from visual_memory.schemas.encoder_comparison import ChangedAnswer, Comparison, EncoderComparison, Estimate
-    from visual_memory.services.client.folders_and_manifests import Found
+    from visual_memory.services.client.folders_and_manifests import PictureFile
     from visual_memory.services.encoder_migration.compare_encoders import LabelledPictures
 
 
@@ -64,7 +64,7 @@ def compare(
 
 
 def _encode(
-    pictures: "LabelledPictures", number: int, found: "Iterator[Found]", report: Callable[[str, int, int], None]
+    pictures: "LabelledPictures", number: int, found: "Iterator[PictureFile]", report: Callable[[str, int, int], None]
 ) -> dict[str, str]:
     """Encode pictures with their file names as image ids; return why some were refused, by file."""
     from visual_memory.schemas.errors import InvalidRequest
@@ -78,7 +78,7 @@ def _encode(
     return refused
 
 
-def _with_file_as_id(found: "Iterator[Found]") -> "Iterator[Found]":
+def _with_file_as_id(found: "Iterator[PictureFile]") -> "Iterator[PictureFile]":
     from dataclasses import replace
 
     for each in found:

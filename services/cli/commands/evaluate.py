@@ -107,7 +107,7 @@ def _evaluate_by_service(
     number, found = (0, iter(())) if pictures is None else read_pictures(pictures, None)
     with connect(url, key) as client:
         with stage_bars(quiet=quiet) as report:
-            done = run_evaluation.ask(client, request, number, found, report, refused)
+            done = run_evaluation.evaluate(client, request, number, found, report, refused)
         run_evaluation.unpack(client.report(done.id), output)
     if done.summary and done.summary.known:
         typer.echo(

@@ -8,10 +8,10 @@ import pytest
 
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.services.cli.shared_options import filter_from_options
-from visual_memory.services.client.folders_and_manifests import Found, read_pictures
+from visual_memory.services.client.folders_and_manifests import PictureFile, read_pictures
 
 
-def read(where: Path, source: str | None = None) -> list[Found]:
+def read(where: Path, source: str | None = None) -> list[PictureFile]:
     number, found = read_pictures(where, source)
     listed = list(found)
     assert len(listed) == number

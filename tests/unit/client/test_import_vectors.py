@@ -13,7 +13,7 @@ from visual_memory.schemas.errors import Blocked, InvalidRequest
 from visual_memory.schemas.image import Accepted, ImageFields, State
 from visual_memory.schemas.labels import LabelRule
 from visual_memory.services.client import import_vectors
-from visual_memory.services.client.import_pictures import Outcome
+from visual_memory.services.client.import_pictures import ImportResult
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 ROWS = np.arange(40, dtype=np.float32).reshape(10, 4)
@@ -36,7 +36,7 @@ class Told:
         return [Accepted(image_id="x", state=State.REMEMBERED)] * len(fields)
 
 
-def teach(file: Path, labels: Path | None = None, encoder: str | None = "e") -> tuple[Outcome, list[Any]]:
+def teach(file: Path, labels: Path | None = None, encoder: str | None = "e") -> tuple[ImportResult, list[Any]]:
     client: Any = Told()
     outcome = import_vectors.teach_vectors(client, file, labels, encoder, "somewhere", lambda *_: None)
     calls = sorted(client.calls, key=lambda call: float(call[0][0, 0]))
@@ -49,7 +49,7 @@ def teach(file: Path, labels: Path | None = None, encoder: str | None = "e") -> 
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_vectors, "MOST_ROWS", 3)
+    monkeypatch.setattr(import_vectors, "MAX_ROWS", 3)
 
 
 def saved(folder: Path, rows: Any = ROWS) -> Path:

@@ -35,7 +35,7 @@ def test_a_file_that_would_leave_the_folder_stops_all(tmp_path: Path, name: str)
 
 
 def test_a_report_that_would_fill_the_disk_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_evaluation, "MOST_BYTES", 9)
+    monkeypatch.setattr(run_evaluation, "MAX_BYTES", 9)
     with pytest.raises(InvalidRequest, match="too large"):
         unpack(zipped(**{"report.html": b"12345", "report.json": b"67890"}), tmp_path)
     assert list(tmp_path.iterdir()) == []
