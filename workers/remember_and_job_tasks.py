@@ -24,5 +24,5 @@ def add_tenant_task(celery: Celery, task: str, queue: TaskQueue, work: Callable[
     def tenant_task(self: Any, *message: object) -> None:
         with logged(task):
             tenant = tenant_of(message)
-            queue.take(tenant, self.request.id)
+            queue.clear_flag(tenant, self.request.id)
             work(tenant)

@@ -44,29 +44,29 @@ class RateLimits:
         self._clock = clock
         self._ask_again = 0.0
 
-    async def take_request(self, key: Key) -> None:
+    async def count_request(self, key: Key) -> None:
         """Count a request.
 
         Raises:
             RateLimited: it exceeds the limit.
         """
         if key.requests_per_minute is not None:
-            await self._take(RateLimitItemPerMinute(key.requests_per_minute, namespace="requests"), key, 1)
+            await self._count(RateLimitItemPerMinute(key.requests_per_minute, namespace="requests"), key, 1)
 
-    async def take_bytes(self, key: Key, number: int) -> None:
+    async def count_bytes(self, key: Key, number: int) -> None:
         """Count received bytes.
 
         Raises:
             RateLimited: they exceed the limit.
         """
         if key.bytes_per_minute is not None and number:
-            await self._take(RateLimitItemPerMinute(key.bytes_per_minute, namespace="bytes"), key, number)
+            await self._count(RateLimitItemPerMinute(key.bytes_per_minute, namespace="bytes"), key, number)
 
-    async def take_question(self, key_id: str, limit: int) -> bool:
+    async def count_question(self, key_id: str, limit: int) -> bool:
         """Count a question to a vision-language model; False if the key has used its `limit` questions of the day."""
         return not await self._hit(RateLimitItemPerDay(limit, namespace="questions"), key_id, 1)
 
-    async def _take(self, item: RateLimitItem, key: Key, cost: int) -> None:
+    async def _count(self, item: RateLimitItem, key: Key, cost: int) -> None:
         wait = await self._hit(item, key.id, cost)
         if wait:
             raise RateLimited(

@@ -87,7 +87,7 @@ class AuthorizedRoute(APIRoute):
 
         async def authorize_and_handle(request: Request) -> Response:
             caller = await authenticate(request)
-            await caller.service.rates.take_request(caller.key)
+            await caller.service.rates.count_request(caller.key)
             if not any(map(caller.key.may, scopes)):
                 needed, granted = " or ".join(sorted(scopes)), ", ".join(caller.key.scopes)
                 raise Forbidden(f"this needs a key with the scope {needed}; this one has {granted}")
@@ -119,7 +119,7 @@ class AuthorizedRoute(APIRoute):
             raise InvalidRequest("a parameter is given twice: send it once")
 
     def _limited_body(self, request: Request, caller: Caller, admission: Admission) -> LimitedBody:
-        api, charge = caller.service.settings.api, partial(caller.service.rates.take_bytes, caller.key)
+        api, charge = caller.service.settings.api, partial(caller.service.rates.count_bytes, caller.key)
         max_bytes = min(api.max_body_bytes, MAX_JSON_BYTES) if self.body_field else api.max_body_bytes
         return LimitedBody(request, max_bytes, api.body_seconds, charge, admission)
 

@@ -15,9 +15,9 @@ from visual_memory.services.backup.add_removals_from_mirror import AddRemovalsFr
 from visual_memory.services.backup.open_backup import BackupSource, open_backup
 from visual_memory.services.backup.restore_backup import RestoreBackup
 from visual_memory.services.backup.skip_removed_images import RemovedImages
-from visual_memory.services.bootstrap.wiring.wire_import import stores_of_import
 from visual_memory.services.bootstrap.wiring.wire_memory import encoder_records_of, engine_of_commands
 from visual_memory.services.bootstrap.wiring.wire_receipts import signer_of
+from visual_memory.services.bootstrap.wiring.wire_record_import import stores_of_import
 from visual_memory.services.bootstrap.wiring.wire_records import wire_records
 from visual_memory.services.bootstrap.wiring.wire_removal import Stores, wire_stores, wire_verify_removals
 from visual_memory.services.infrastructure.records.database import Database

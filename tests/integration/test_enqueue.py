@@ -50,7 +50,7 @@ def taken(server: Broker, queue: TaskQueue) -> str:
     """The tenant of the next message, as a worker takes it."""
     message = server.client.rpop(QUEUE)
     headers, body = read(checked_message(bytes(message), REMEMBER_QUEUE))
-    queue.take(body[0][0], headers["id"])
+    queue.clear_flag(body[0][0], headers["id"])
     return str(body[0][0])
 
 
@@ -174,7 +174,7 @@ def test_a_broker_that_hangs_is_asked_once_in_a_while(monkeypatch: pytest.Monkey
         assert not patient.enqueue("a")
         silent.accept()[0].close()
         assert not patient.enqueue("b")
-        patient.take("a", "one")
+        patient.clear_flag("a", "one")
         assert patient.enqueue_again(["a"]) == 0
         with pytest.raises(BlockingIOError):
             silent.accept()

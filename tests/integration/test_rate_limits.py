@@ -42,7 +42,7 @@ async def taken(rates: RateLimits, limited: Key, tries: int) -> int:
     through = 0
     for _ in range(tries):
         try:
-            await rates.take_request(limited)
+            await rates.count_request(limited)
             through += 1
         except RateLimited:
             continue
@@ -84,11 +84,11 @@ def test_services_on_one_redis_count_for_themselves(server: Broker) -> None:
 def test_bytes_are_counted_by_their_number(server: Broker) -> None:
     async def scene() -> None:
         rates, limited = RateLimits(server.limits_url, PREFIX), key(bytes_per_minute=1000)
-        await rates.take_bytes(limited, 1000)
-        await rates.take_bytes(limited, 0)
+        await rates.count_bytes(limited, 1000)
+        await rates.count_bytes(limited, 0)
         with pytest.raises(RateLimited, match="1000 bytes a minute"):
-            await rates.take_bytes(limited, 1)
-        await rates.take_request(limited)
+            await rates.count_bytes(limited, 1)
+        await rates.count_request(limited)
         await close(rates)
 
     run(scene)
@@ -100,8 +100,8 @@ def test_a_key_without_limits_asks_nobody(server: Broker) -> None:
     async def scene() -> None:
         rates = RateLimits(server.limits_url, PREFIX)
         for _ in range(50):
-            await rates.take_request(key())
-            await rates.take_bytes(key(), 10**9)
+            await rates.count_request(key())
+            await rates.count_bytes(key(), 10**9)
         await close(rates)
 
     run(scene)

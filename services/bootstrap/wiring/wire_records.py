@@ -27,7 +27,7 @@ def wire_records(settings: Settings, opened: ExitStack) -> Database:
     upgrade_schema(database)
     import_audit_file(database, DataPaths(settings.data).audit)
     if not is_imported(database, JsonFiles(settings.url_of("records"))):
-        from visual_memory.services.bootstrap.wiring.wire_import import import_old_records  # noqa: PLC0415 - slow to import, needed once
+        from visual_memory.services.bootstrap.wiring.wire_record_import import import_old_records  # noqa: PLC0415 - slow to import, needed once
 
         import_old_records(settings, database)
     return database

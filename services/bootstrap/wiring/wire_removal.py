@@ -76,7 +76,7 @@ class Stores:
     intake: IntakeQueue
     receipts: Receipts
     audit: AuditLog
-    schedule: PeriodicTaskRuns
+    task_runs: PeriodicTaskRuns
     jobs: Jobs
     judgements: StoredJudgements
     evaluations: Evaluations
@@ -123,7 +123,7 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
         intake=intake_of(settings),
         receipts=receipts_of(settings, database, secret),
         audit=AuditLog(database, secret.key("audit")),
-        schedule=PeriodicTaskRuns(database),
+        task_runs=PeriodicTaskRuns(database),
         jobs=jobs,
         judgements=judgements,
         evaluations=evaluations,
@@ -222,7 +222,7 @@ def wire_remove_orphan_files(memory: Memory, stores: Stores) -> RemoveOrphanFile
         stores.judgements.delete_orphans,
         stores.evaluations.delete_orphans,
     ]
-    return RemoveOrphanFiles(memory, stores.pictures, stores.schedule, GRACE, others=others)
+    return RemoveOrphanFiles(memory, stores.pictures, stores.task_runs, GRACE, others=others)
 
 
 def wire_erase_removed_data(settings: Settings, memory: Memory, stores: Stores) -> EraseRemovedData:

@@ -183,7 +183,7 @@ class Rerank:
             if label is not None:
                 return Outcome(model=model.name, label=label, voted=voted, cached=True)
             prompt = await to_thread.run_sync(self._prompt, vote, neighbours, abandon_on_cancel=True)
-            if not await self._rates.take_question(vote.key_id, self._settings.calls_per_day):
+            if not await self._rates.count_question(vote.key_id, self._settings.calls_per_day):
                 raise NotAsked(f"the key has used its {self._settings.calls_per_day} questions of the day")
             label = await model.ask(prompt)
         except NotAsked as why:

@@ -38,7 +38,7 @@ class CeleryIntakeQueue:
             for message in reversed(self._tail(key)):
                 yield key, message
 
-    def take(self, key: str, message: bytes) -> None:
+    def delete(self, key: str, message: bytes) -> None:
         """Delete a message."""
         self._redis.lrem(key, -1, message)
 

@@ -96,7 +96,7 @@ class TaskQueue:
         self._reached(send)
         return enqueued
 
-    def take(self, tenant: str, message_id: str) -> None:
+    def clear_flag(self, tenant: str, message_id: str) -> None:
         """Clear the flag of a message that was consumed, so that further work of the tenant is enqueued again.
 
         The flag of another message of the tenant stays: that message will process the further work.

@@ -90,7 +90,7 @@ class CeleryRelay:
                 self.queue.put_last(key, message)  # only this tenant's stream may be refusing entries
                 left += 1
             else:
-                self.queue.take(key, message)
+                self.queue.delete(key, message)
                 relayed += 1
         return relayed, left
 

@@ -86,11 +86,11 @@ class EraseRemovedData:
         self.memory.recover()
         self._issue_receipts()
         wait = SMALL_DELAY if self.size() < SMALL_BYTES else self.every
-        schedule = self.remove_orphans.schedule
-        may_try = schedule.is_due(DUTY, min(wait, RETRY), moment) or self.erasures.is_due_at_once()
+        task_runs = self.remove_orphans.task_runs
+        may_try = task_runs.is_due(DUTY, min(wait, RETRY), moment) or self.erasures.is_due_at_once()
         if not may_try or not self.erasures.is_due(wait, moment):
             return None
-        with schedule.running(DUTY, moment), self._owned() as lease:
+        with task_runs.running(DUTY, moment), self._owned() as lease:
             return self._erase(lease) if self._select(lease, 0) else None
 
     @contextmanager

@@ -61,7 +61,7 @@ class RemoveOrphanFiles:
 
     memory: Memory
     pictures: PictureStore
-    schedule: PeriodicTaskRuns
+    task_runs: PeriodicTaskRuns
     grace: timedelta
     pixels_kept: timedelta = timedelta(hours=1)
     others: Sequence[Callable[[datetime, datetime | None], int]] = ()
@@ -80,9 +80,9 @@ class RemoveOrphanFiles:
             the number of deleted files.
         """
         moment = moment or now()
-        if not self.schedule.is_due(DUTY, EVERY, moment):
+        if not self.task_runs.is_due(DUTY, EVERY, moment):
             return 0
-        with self.schedule.running(DUTY, moment) as before:
+        with self.task_runs.running(DUTY, moment) as before:
             if before is None or moment - before > SEARCH_ALL_AFTER:
                 return self._search_all(moment).deleted
             return self._search_recent(min(before, moment) - EVERY, moment).deleted

@@ -19,7 +19,7 @@ from tests.support.databases import SHORT, new_database
 from visual_memory.schemas.receipt import Event
 from visual_memory.schemas.stored_decision import StoredDecision
 from visual_memory.services.access.signing_secret import Secret
-from visual_memory.services.bootstrap.wiring.wire_import import ImportingStores
+from visual_memory.services.bootstrap.wiring.wire_record_import import ImportingStores
 from visual_memory.services.decisions.decision_mentions import mentions_of
 from visual_memory.services.infrastructure.records import database_flags, tables
 from visual_memory.services.infrastructure.records.database import Database
