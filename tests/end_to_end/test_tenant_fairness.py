@@ -11,7 +11,7 @@ from visual_memory.schemas.image import ImageFields
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.client.http_client import Client
 
-PICTURES = 600
+PICTURES = 320
 AT_ONCE = 40
 
 
@@ -22,7 +22,7 @@ def remembered(stack: Stack, *tenants: str) -> list[tuple[str, int]]:
     return [(line["tenant"], int(line["message"].split()[1])) for line in ours]
 
 
-def test_600_pictures_of_one_tenant_do_not_hold_up_another_s_one(victim: Stack) -> None:
+def test_320_pictures_of_one_tenant_do_not_hold_up_another_s_one(victim: Stack) -> None:
     many, one = unique("many"), unique("one")
     said = ImageFields(labels=["x"])
     sent = [[(picture("disc"), said) for _ in range(AT_ONCE)] for _ in range(PICTURES // AT_ONCE)]
