@@ -36,6 +36,8 @@ from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
 
+Process = TypeVar("Process")
+
 SLICE = 64
 """Images that are filled at once, at most: every slice costs the same calls of the store."""
 STARVED = 30
@@ -113,9 +115,6 @@ def _filling(
             read_settings,
             ended,
         )
-
-
-Process = TypeVar("Process")
 
 
 class Named(Protocol):

@@ -36,6 +36,9 @@ from visual_memory.services.memory.memory import Memory
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
 
+CACHED_ENCODERS = 4
+"""Encoders, other than the active one, for which classifying is cached."""
+
 
 def lease_of(settings: Settings) -> timedelta:
     """How long images, jobs and removals are left to the process that works on them."""
@@ -111,10 +114,6 @@ def wire_run_jobs(
         JobKind.INFLUENCE: run_explanation,
     }
     return RunJobs(stores.jobs, lease_of(settings), kinds, enqueue)
-
-
-CACHED_ENCODERS = 4
-"""Encoders, other than the active one, for which classifying is cached."""
 
 
 @dataclass(frozen=True)

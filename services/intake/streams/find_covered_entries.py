@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StreamIntakeQueue:
-    """Fulfils `services.removal.intake_contract.IntakeQueue`.
+    """Implements `services.removal.intake_contract.IntakeQueue`.
 
     Attributes:
         users: the users of the streams; None: the operator manages them.
@@ -48,9 +48,9 @@ class StreamIntakeQueue:
         return self.streams.last_id(tenant)
 
     def up_to(self, tenant: str, position: str) -> Iterator[Sequence[QueuedEntry]]:
-        """Dead letters, then entries: one that is replayed meanwhile is met on the stream."""
+        """Dead letters, then entries, so that a letter that is replayed meanwhile is found on the stream."""
         letters = (queued_letter(tenant, letter) for letter in self.streams.dead(tenant))
-        yield from _pages(each for each in letters if _lies_before(each, position))
+        yield from _pages(each for each in letters if _is_before(each, position))
         for page in self.streams.entries_up_to(tenant, position):
             yield [queued_entry(tenant, entry) for entry in page]
 
@@ -62,7 +62,7 @@ class StreamIntakeQueue:
         self.streams.drop_dead(tenant, [key.removeprefix(DEAD) for key in letters])
 
     def remove_results(self, tenant: str, position: str, covered: CoveredIds) -> None:
-        """Settle what was accepted and is covered, and delete all results that name it."""
+        """Publish the removal of accepted entries that are covered, and delete all results that name their images."""
         for page in self.streams.accepted(tenant):
             older = [each for each in page if is_at_or_before(each.entry, position)]
             gone = covered({image_id for each in older for image_id in each.image_ids})
@@ -88,11 +88,11 @@ class StreamIntakeQueue:
             log.warning("the operator must revoke who may send to the streams of %s: %s", tenant, error)
 
     def delete_tenant(self, tenant: str) -> None:
-        """Delete all that is a tenant's."""
+        """Delete everything of a tenant."""
         self.streams.drop_tenant(tenant)
 
     def erase_removed(self) -> str:
-        """Have the server's log rewritten."""
+        """Erase deleted entries from the server's files."""
         return self.streams.rewrite_log()
 
 
@@ -166,7 +166,7 @@ def _removed(entry: QueuedEntry) -> Ended:
     return Ended(Entry(entry.key, b""), Result(entry.key, Status.REMOVED, entry.event_id, reason=REASON))
 
 
-def _lies_before(entry: QueuedEntry, position: str) -> bool:
+def _is_before(entry: QueuedEntry, position: str) -> bool:
     try:
         return is_at_or_before(entry.position, position)
     except ValueError:  # of a dead letter that was written by hand

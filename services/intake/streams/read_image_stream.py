@@ -46,7 +46,7 @@ class ImageStreamReader:
 
     Args:
         streams: the streams of all tenants.
-        leases: of the records.
+        leases: the leases in the records.
         duration: of a lease; longer than any write takes.
         accept: returns the use case for the active encoder.
         undrained: the removals that have not searched a stream yet.

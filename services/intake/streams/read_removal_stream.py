@@ -39,7 +39,7 @@ class RemovalStreamReader:
 
     Args:
         streams: the streams of all tenants.
-        leases: of the records.
+        leases: the leases in the records.
         duration: of a lease; longer than any write takes.
         read: returns the use case for the active encoder.
         consumer: the reader's name in the consumer groups.

@@ -51,7 +51,7 @@ class RemoveOrphanFiles:
     """Deletes files without a point, and partial files.
 
     Attributes:
-        schedule: records when it last ran.
+        task_runs: records when it last ran.
         grace: the age from which a file is deleted. A younger one may be incomplete, or its point not put yet; a
             process that takes longer to accept writes its pictures again (`services.intake.accept_pictures`).
         pixels_kept: how long decoded pixels are kept for the worker.
