@@ -1,4 +1,4 @@
-"""Where pictures come from: a folder of folders, or a manifest."""
+"""Read labelled pictures from a folder of folders or a manifest, and the fields of vectors from a file."""
 
 import csv
 import json
@@ -19,35 +19,35 @@ SUFFIXES = {
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".png", ".webp", ".avif", ".heic", ".heif", ".hif"),
     *(".bmp", ".gif", ".tif", ".tiff", ".jxl"),
 }
-"""Of files that are pictures whatever is in them, so that what is wrong with one is said; others by what they hold."""
+"""Files with these suffixes are sent whatever they contain, so that the service reports what is wrong with them."""
 BEGINNING = 1024
 FIELDS = ("image_id", "file_name", "source", "subject", "captured_at", "expires_at")
 COLUMNS = {"path", "labels", *FIELDS}
-"""Of a manifest in CSV, beside ``metadata.NAME``; others are passed over."""
+"""Columns of a CSV manifest, in addition to ``metadata.NAME``; others are ignored."""
 
 
 Line = tuple[str, Mapping[str, Any]]
-"""Where it is, and what it says."""
+"""Its position for messages, and its values."""
 
 
 @dataclass(frozen=True)
 class PictureFile:
-    """A picture's file with what is to be said of it."""
+    """A picture's file, and its fields."""
 
     path: Path
     fields: ImageFields
 
 
 def read_pictures(where: Path, source: str | None) -> tuple[int, Iterator[PictureFile]]:
-    """How many pictures a folder or manifest has, and each of them, read anew when its turn comes.
+    """Count the pictures of a folder or manifest, and iterate over them.
 
-    All are read once before this returns, so that a mistake in the last is told before anything is done with the first.
-    FOLDER/animal/cat/*.jpg has the label ``animal/cat``. A manifest has a column or field ``path`` (relative to the
-    manifest) and those of `ImageFields`; in CSV ``labels`` are parted by ``|`` and metadata is ``metadata.NAME``. An
-    empty cell says nothing.
+    Every line is read once before this returns, so that an error in the last is raised before the first is sent.
+    FOLDER/animal/cat/*.jpg has the label ``animal/cat``. A manifest has a column or field ``path``, relative to the
+    manifest, and those of `ImageFields`. In CSV ``|`` separates labels, ``metadata.NAME`` is a metadata field, and an
+    empty cell sets nothing.
 
     Raises:
-        InvalidRequest: there is nothing to be found, or a line is not right; the message names it.
+        InvalidRequest: there are no pictures, or a line is invalid; the message names it.
     """
     number = sum(1 for _ in _pictures(where, source))
     if not number:
@@ -67,7 +67,7 @@ def _pictures(where: Path, source: str | None) -> Iterator[PictureFile]:
 
 
 def _folder(top: Path, folder: Path, source: str | None) -> Iterator[PictureFile]:
-    """The pictures below a folder; those of one label share what is said of them. Links to folders are left alone."""
+    """The pictures below a folder; those of one label share their fields. Links to folders are not followed."""
     fields: ImageFields | None = None
     for path in sorted(folder.iterdir()):
         if path.is_dir():
@@ -79,13 +79,13 @@ def _folder(top: Path, folder: Path, source: str | None) -> Iterator[PictureFile
 
 
 def picture_in_folder(top: Path, path: Path, source: str | None) -> PictureFile:
-    """A picture below a folder, labelled as `read_pictures` labels those of the folder.
+    """A picture below a folder, with the label that `read_pictures` gives it.
 
     Raises:
-        InvalidRequest: it lies in the folder itself, so that it has no label, or its folder's name can be none.
+        InvalidRequest: it is in `top` itself, so that it has no label, or the folder's name is no valid label.
     """
     if path.parent == top:
-        raise InvalidRequest(f"it lies in no folder: put it into one of {top} that is named as its label")
+        raise InvalidRequest(f"it has no label: put it into a folder below {top} that is named as its label")
     fields, name = _labelled_by_folder(top, path, source), sent_file_name(path.name)
     return PictureFile(path, fields if name is None else fields.model_copy(update={"file_name": name}))
 
@@ -95,37 +95,39 @@ def _labelled_by_folder(top: Path, path: Path, source: str | None) -> ImageField
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is one that people would call a picture: by its ending, else by its first bytes."""
+    """Whether a file is a picture, by its suffix or its first bytes."""
     if path.suffix.lower() in SUFFIXES:
         return True
     if not path.is_file():
         return False
     try:
         with path.open("rb") as file:
-            return recognise_format(file.read(BEGINNING)) is not BMP  # which begins with two letters, as a text may
+            return (
+                recognise_format(file.read(BEGINNING)) is not BMP
+            )  # its signature is two letters, with which a text may begin too
     except (OSError, VisualMemoryError):
         return False
 
 
 def is_vectors(file: Path) -> bool:
-    """Whether a file is one of vectors, by its name."""
+    """Whether a file has vectors, by its suffix."""
     return file.suffix in {".npy", ".parquet"}
 
 
 def read_fields(where: Path, source: str | None) -> Iterator[ImageFields]:
-    """What is to be said of each vector of a file, line by line.
+    """The fields of each vector of a file, line by line.
 
     In .txt a line is a label; .csv and .jsonl are as manifests, without ``path``.
 
     Raises:
         InvalidRequest: it is of another kind, or a line is not right; the message names it.
     """
-    for place, values in _KINDS[_kind_of(where)](where):
-        yield fields_of(_with_source(source, values), place)
+    for position, values in _KINDS[_kind_of(where)](where):
+        yield fields_of(_with_source(source, values), position)
 
 
 def count_fields(where: Path) -> int:
-    """How many vectors a file speaks of."""
+    """The number of vectors that a file has fields for."""
     return sum(1 for _ in _KINDS[_kind_of(where)](where))
 
 
@@ -136,14 +138,14 @@ def _kind_of(where: Path) -> str:
 
 
 def _manifest(manifest: Path, source: str | None, lines: Iterator[Line]) -> Iterator[PictureFile]:
-    for place, row in lines:
-        path = _path(manifest, row, place)
-        fields = fields_of(_with_source(source, {k: v for k, v in row.items() if k != "path"}), place)
+    for position, row in lines:
+        path = _path(manifest, row, position)
+        fields = fields_of(_with_source(source, {k: v for k, v in row.items() if k != "path"}), position)
         yield PictureFile(path, fields.of_file(sent_file_name(path.name)))
 
 
 def _with_source(source: str | None, values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What is said of an image, and where it comes from, if that is said of all."""
+    """Add the source that all images have, if there is one."""
     return values if source is None else {"source": source, **values}
 
 
@@ -158,7 +160,7 @@ def _csv_lines(manifest: Path) -> Iterator[Line]:
         rows = csv.DictReader(file)
         named = [name for name in rows.fieldnames or () if name]
         if twice := {name for name in named if named.count(name) > 1}:
-            raise InvalidRequest(f"{manifest}: the column {min(twice)!r} is there twice")
+            raise InvalidRequest(f"{manifest}: the column {min(twice)!r} occurs twice")
         if meant := {name for name in named if name not in COLUMNS and name.strip().casefold() in COLUMNS}:
             raise InvalidRequest(f"{manifest}: the column {min(meant)!r} is spelt {min(meant).strip().casefold()!r}")
         for number, row in enumerate(rows, start=2):
@@ -169,8 +171,8 @@ def _csv_lines(manifest: Path) -> Iterator[Line]:
             }
             fields = {name: row[name] for name in ("path", *FIELDS) if row.get(name)}
             labels = [label for label in (row.get("labels") or "").split("|") if label]
-            said = {"metadata": metadata} if metadata else {}
-            yield f"{manifest}, line {number}", {**fields, **said, "labels": labels}
+            given = {"metadata": metadata} if metadata else {}
+            yield f"{manifest}, line {number}", {**fields, **given, "labels": labels}
 
 
 def _jsonl_lines(manifest: Path) -> Iterator[Line]:
@@ -178,16 +180,16 @@ def _jsonl_lines(manifest: Path) -> Iterator[Line]:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
-            place = f"{manifest}, line {number}"
+            position = f"{manifest}, line {number}"
             try:
                 row = read_json(line)
             except ValueError as error:
-                raise InvalidRequest(f"{place}: not JSON: {error}") from None
+                raise InvalidRequest(f"{position}: not JSON: {error}") from None
             except InvalidRequest as error:
-                raise InvalidRequest(f"{place}: {error.message}") from None
+                raise InvalidRequest(f"{position}: {error.message}") from None
             if not isinstance(row, dict):
-                raise InvalidRequest(f"{place}: not an object")
-            yield place, row
+                raise InvalidRequest(f"{position}: not an object")
+            yield position, row
 
 
 _KINDS: Mapping[str, Callable[[Path], Iterator[Line]]] = {
@@ -198,7 +200,7 @@ _KINDS: Mapping[str, Callable[[Path], Iterator[Line]]] = {
 
 
 def _value(text: str) -> Any:
-    """A number or truth value where a cell holds one, else its text."""
+    """The number or boolean of a cell, otherwise its text."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -206,20 +208,20 @@ def _value(text: str) -> Any:
     return value if isinstance(value, bool | int | float) else text
 
 
-def _path(manifest: Path, row: Mapping[str, Any], place: str) -> Path:
+def _path(manifest: Path, row: Mapping[str, Any], position: str) -> Path:
     if not isinstance(row.get("path"), str) or not row["path"]:
-        raise InvalidRequest(f"{place}: no path of a picture")
+        raise InvalidRequest(f"{position}: no path of a picture")
     return manifest.parent / str(row["path"])
 
 
-def fields_of(values: Mapping[str, Any], place: str) -> ImageFields:
-    """What is said of an image.
+def fields_of(values: Mapping[str, Any], position: str) -> ImageFields:
+    """Validate the fields of an image.
 
     Raises:
-        InvalidRequest: a value is not right; the message names the place and it.
+        InvalidRequest: a value is not right; the message names both.
     """
     try:
         return ImageFields.model_validate(values)
     except ValidationError as error:
         fault = error.errors()[0]
-        raise InvalidRequest(f"{place}: {sentence(fault['loc'], fault['msg'])}") from None
+        raise InvalidRequest(f"{position}: {sentence(fault['loc'], fault['msg'])}") from None

@@ -1,4 +1,4 @@
-"""Teach: send many pictures in requests of a good size, and follow them until they are remembered."""
+"""Send many pictures in batches, and wait until they are remembered."""
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -18,23 +18,23 @@ MAX_PICTURES = 32
 MAX_BYTES = 16 * 2**20
 POLL = 0.3
 IDS_AT_ONCE = 200
-"""So many ids of 64 characters fit into a URL."""
+"""Ids of 64 characters that fit into a URL."""
 
 Progress = Callable[[str, int, int], None]
 """Reports the stage, how much of it is done, and out of how much."""
 Sent = TypeVar("Sent")
 Add = Callable[[Sequence[tuple[bytes, ImageFields]]], Sequence[Sent]]
-"""Sends pictures with their fields, all or none, and returns what became of each."""
+"""Sends pictures with their fields, all or none; returns a result for each."""
 
 
 @dataclass
 class ImportResult:
-    """What became of the pictures.
+    """The result of an import.
 
     Attributes:
-        other_labels: how many are there with other labels than were sent, which stay.
-        refused: why, by file.
-        rejected: why, by image id.
+        other_labels: the number of images that are stored with other labels than were sent, and keep them.
+        refused: reasons, by file.
+        rejected: reasons, by image id.
     """
 
     sent: int = 0
@@ -44,12 +44,12 @@ class ImportResult:
     rejected: dict[str, str] = field(default_factory=dict)
 
     def count(self, accepted: Collection[Accepted]) -> None:
-        """Count images that are in."""
+        """Count accepted images."""
         self.sent += len(accepted)
         self.other_labels += sum(each.other_labels for each in accepted)
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain values."""
+        """The result as plain values, for JSON."""
         return asdict(self)
 
 
@@ -62,18 +62,18 @@ def teach(
     wait: bool,
     known_labels: LabelRule = LabelRule.KEEP,
 ) -> ImportResult:
-    """Send so many pictures, then wait until each is remembered or rejected (if `wait`).
+    """Send pictures, and with `wait` return when each is remembered or rejected.
 
     Args:
-        client: of the service.
-        number: how many pictures there are.
+        client: a client of the service.
+        number: the number of pictures, for the progress.
         found: the pictures.
         progress: reports how many are sent and remembered.
         wait: whether to wait.
-        known_labels: what becomes of the labels of images that are there with others.
+        known_labels: what happens to the labels of images that are stored with others.
     """
     add = partial(client.add, labels=known_labels)
-    outcome, image_ids = ImportResult(), dict[str, None]()  # a set that keeps the order
+    outcome, image_ids = ImportResult(), dict[str, None]()  # an ordered set
     for accepted in send(add, found, lambda done: progress("sent", done, number), outcome.refused):
         outcome.count(accepted)
         if wait:
@@ -84,24 +84,24 @@ def teach(
 
 
 def send(
-    add: Add[Sent], found: Iterable[PictureFile], tell: Callable[[int], object], refused: dict[str, str]
+    add: Add[Sent], found: Iterable[PictureFile], report: Callable[[int], object], refused: dict[str, str]
 ) -> Iterator[Sequence[Sent]]:
-    """Send pictures in requests of a good size, each read when its turn comes.
+    """Send pictures in batches; each file is read when its batch is sent.
 
     Args:
-        add: sends some, all or none.
+        add: sends a batch, all or none.
         found: the pictures.
-        tell: told how many of them have had their turn.
-        refused: filled with why a picture stayed out, by its file.
+        report: called with the number of pictures that were sent or refused so far.
+        refused: receives the reason of each refused picture, by its file.
 
     Yields:
-        after each request what `add` returned, for each picture that is in.
+        after each batch what `add` returned, for each accepted picture.
     """
     done = 0
     for batch in _batches(found):
         sent = _send(add, batch, refused)
         done += len(batch)
-        tell(done)
+        report(done)
         yield sent
 
 
@@ -119,7 +119,7 @@ def _batches(found: Iterable[PictureFile]) -> Iterator[list[PictureFile]]:
 
 
 def _send(add: Add[Sent], batch: Sequence[PictureFile], refused: dict[str, str]) -> Sequence[Sent]:
-    """Send a batch; where it is refused, its pictures one by one, so that only the bad ones stay out."""
+    """Send a batch; if it is refused, send its pictures one by one, so that only the invalid ones are refused."""
     try:
         return add([(found.path.read_bytes(), found.fields) for found in batch])
     except (InvalidRequest, UnsupportedFormat, TooLarge, Blocked) as error:

@@ -1,4 +1,4 @@
-"""An evaluation by the service: send what to ask about, follow it to its end, and unpack its report."""
+"""Run an evaluation: send its pictures, wait until it ends, and unpack its report."""
 
 import io
 import json
@@ -21,7 +21,7 @@ from visual_memory.services.evaluation.report.report_files import replace_files
 POLL = 0.3
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 MAX_BYTES = 2**30
-"""Of a report's files."""
+"""Bytes of a report's files, unpacked."""
 
 
 def evaluate(
@@ -32,18 +32,18 @@ def evaluate(
     progress: Progress,
     refused: dict[str, str],
 ) -> EvaluationJob:
-    """Let the service evaluate its memory, and wait until that is done.
+    """Evaluate the memory, and return when the evaluation is done.
 
     Args:
-        client: of the service.
-        request: what is asked.
-        number: of the pictures.
-        found: labelled pictures to ask about; none where the memory is asked about itself.
+        client: a client of the service.
+        request: what to evaluate.
+        number: the number of pictures.
+        found: labelled pictures; none if the memory is evaluated against itself.
         progress: reports the stages of the evaluation.
-        refused: filled with why a picture was not asked about, by its file.
+        refused: receives the reason of each refused picture, by its file.
 
     Raises:
-        InvalidRequest: it could not be done.
+        InvalidRequest: the evaluation failed.
     """
     job = client.evaluate(request)
     if not request.itself:
@@ -53,10 +53,10 @@ def evaluate(
 
 
 def unpack(report: bytes, folder: Path) -> None:
-    """Write the files of a report into a folder; those of an earlier report are replaced.
+    """Write the files of a report into a folder; they replace those of an earlier report.
 
     Raises:
-        InvalidRequest: what came is no report; nothing was written.
+        InvalidRequest: it is no report; nothing was written.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(report)) as archive:
@@ -70,7 +70,7 @@ def unpack(report: bytes, folder: Path) -> None:
 
 
 def read(folder: Path) -> Evaluation:
-    """The numbers of a report; neighbours and thumbnails have files of their own."""
+    """Read the figures of a report; neighbours and thumbnails are in other files."""
     numbers = json.loads((folder / "report.json").read_bytes())
     return Evaluation.model_validate({**numbers, "neighbours": {}, "thumbnails": {}})
 
@@ -79,23 +79,23 @@ def _send(
     client: Client,
     evaluation_id: str,
     found: Iterable[PictureFile],
-    tell: Callable[[int], None],
+    report: Callable[[int], None],
     refused: dict[str, str],
 ) -> None:
     def add(images: Sequence[tuple[bytes, ImageFields]]) -> Sequence[object]:
-        asked = [(data, ImageFields(labels=fields.labels, image_id=fields.image_id)) for data, fields in images]
-        client.add_to_evaluation(evaluation_id, asked)
+        labelled = [(data, ImageFields(labels=fields.labels, image_id=fields.image_id)) for data, fields in images]
+        client.add_to_evaluation(evaluation_id, labelled)
         return images
 
-    if not sum(len(sent) for sent in send(add, found, tell, refused)):
+    if not sum(len(sent) for sent in send(add, found, report, refused)):
         client.delete_evaluation(evaluation_id)
-        raise InvalidRequest(f"no picture could be asked about: {next(iter(refused.values()))}")
+        raise InvalidRequest(f"no picture was accepted: {next(iter(refused.values()))}")
 
 
 def _follow(client: Client, evaluation_id: str, progress: Progress) -> EvaluationJob:
     before = None
     while (job := client.evaluation(evaluation_id)).state in (JobState.WAITING, JobState.RUNNING):
-        if before and before.stage != job.stage:  # it ended between two looks
+        if before and before.stage != job.stage:  # the stage ended between two polls
             progress(before.stage or "waiting", before.total, before.total)
         progress(job.stage or "waiting", job.done, job.total)
         before = job

@@ -73,6 +73,6 @@ def test_a_wrong_command_is_a_sentence(stack: Stack, client: Client, tmp_path: P
     broken = tmp_path / "asked" / "disc" / "broken.png"
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"no picture")
-    assert "no picture could be asked about" in cli("evaluate", tmp_path / "asked", "--output", tmp_path, code=1).stderr
+    assert "no picture was accepted" in cli("evaluate", tmp_path / "asked", "--output", tmp_path, code=1).stderr
     assert [each.state for each in client.evaluations()] == [JobState.FAILED]
     assert "Usage" in cli("evaluate", "--output", tmp_path, code=2).stderr

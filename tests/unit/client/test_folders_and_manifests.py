@@ -143,7 +143,7 @@ def test_what_is_there_twice_is_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match=r"line 1: subject: this key is given twice"):
         read(tmp_path / "m.jsonl")
     (tmp_path / "m.csv").write_text("path,labels,subject,subject\na.png,x,a,b\n")
-    with pytest.raises(InvalidRequest, match="'subject' is there twice"):
+    with pytest.raises(InvalidRequest, match="'subject' occurs twice"):
         read(tmp_path / "m.csv")
     (tmp_path / "m.csv").write_text("path,labels, Subject\na.png,x,a\n")
     with pytest.raises(InvalidRequest, match="' Subject' is spelt 'subject'"):

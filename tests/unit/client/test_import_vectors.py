@@ -124,7 +124,7 @@ def test_parquet_with_lists_of_labels(tmp_path: Path) -> None:
         ({"vector": [[1.0, None]], "label": ["a"]}, "are missing"),
         ({"vector": [[1.0]], "label": ["a"], "colour": ["red"]}, "row 0: colour: Extra inputs"),
         ({"vector": [[1.0]], "label": [None]}, "row 0: labels: Field required"),
-        ({"vector": [[1.0]], "label": ["a"], "labels": [["b"]]}, "row 0: label is there in two columns"),
+        ({"vector": [[1.0]], "label": ["a"], "labels": [["b"]]}, "row 0: label is in two columns"),
     ],
 )
 def test_a_parquet_file_that_is_not_right_is_named(tmp_path: Path, columns: dict[str, Any], says: str) -> None:
@@ -141,7 +141,7 @@ def test_what_is_wrongly_given_is_named(tmp_path: Path) -> None:
     flat = tmp_path / "flat.npy"
     np.save(flat, ROWS[0])
     for given, says in (
-        ((file, labels), "holds 10 vectors, .* speaks of 9"),
+        ((file, labels), "has 10 vectors, .* has 9 lines"),
         ((file, None), "--labels"),
         ((file, labels, None), "--encoder"),
         ((file, file), "labels come in a file that ends in .txt, .csv, .jsonl"),
