@@ -2,7 +2,6 @@
 
 import io
 
-import numpy as np
 import PIL.Image
 from PIL import ExifTags
 from PIL.Image import Transpose
@@ -13,7 +12,8 @@ from visual_memory.services.decoding.colour_to_srgb import convert_to_srgb
 from visual_memory.services.decoding.file_formats.truncated_jpeg import decode_without_end_marker
 from visual_memory.services.decoding.open_picture import OpenedPicture, open_picture
 from visual_memory.services.decoding.picture_limits import PictureLimits
-from visual_memory.services.decoding.preprocessing_crop import NO_CROP, Preprocessing, PreprocessingCrop
+from visual_memory.services.decoding.preprocessing_crop import NO_CROP, PreprocessingCrop
+from visual_memory.services.decoding.reduce_to_8_bit import reduce_to_8_bit
 
 _UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -76,7 +76,7 @@ def _render(opened: OpenedPicture, crop: PreprocessingCrop, draft_side: int = 0)
     """Decode and crop; a JPEG is decoded with a short side of at least `draft_side` pixels, if that is not 0."""
     picture, size = _load(opened, crop.resize_side or draft_side)
     transpose = _UPRIGHT.get(_orientation(picture))
-    scaled = _to_8_bit(picture, crop.version)
+    scaled = reduce_to_8_bit(picture, crop.version)
     if opened.profile and scaled.mode in ("RGB", "L", "CMYK") and not scaled.has_transparency_data:
         # crop first, so that fewer pixels are converted
         rgb = convert_to_srgb(crop.apply(scaled, size), opened.profile).convert("RGB")
@@ -107,21 +107,6 @@ def _orientation(picture: PIL.Image.Image) -> int:
         return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # noqa: BLE001 - damaged metadata does not make the picture invalid
         return 1
-
-
-def _to_8_bit(picture: PIL.Image.Image, version: Preprocessing) -> PIL.Image.Image:
-    """Scale deeper samples to 8 bits; Pillow's own conversion clips them."""
-    if picture.mode.startswith("I;16"):
-        values = np.asarray(picture, np.uint16)
-        shown = values // 257 if version == 1 else np.rint(values / np.float32(257))
-        transparent = picture.info.get("transparency")
-        return PIL.Image.fromarray(np.where(values == transparent, 255, shown).astype(np.uint8))
-    if picture.mode not in ("I", "F"):
-        return picture
-    # A TIFF in version 1: black is the lowest value and white the highest.
-    values = np.nan_to_num(np.asarray(picture, np.float64), posinf=0.0, neginf=0.0)
-    low, span = values.min(), np.ptp(values)
-    return PIL.Image.fromarray(np.rint((values - low) * (255 / span if span else 0)).astype(np.uint8))
 
 
 def _flatten(picture: PIL.Image.Image) -> PIL.Image.Image:

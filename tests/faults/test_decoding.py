@@ -19,7 +19,8 @@ from tests.unit.decoding.test_damaged_pictures import attack
 from visual_memory.schemas.errors import DecoderFailed
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.decoding.picture_limits import PictureLimits
-from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool, child_memory_limit
+from visual_memory.services.decoding.sandbox.child_memory_limit import child_memory_limit
+from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 
 # As decoding itself asks for outside of pytest, so that the paths behind a warning are tested too.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")

@@ -21,8 +21,8 @@ from visual_memory.schemas.errors import NotFound, VisualMemoryError
 from visual_memory.schemas.image import StoredImage, has_picture
 from visual_memory.services.access.rate_limits import RateLimits
 from visual_memory.services.classification.reranking.answer_cache import AnswerCache, digest
+from visual_memory.services.classification.reranking.prompt_and_answer import Example, NoAnswer, Prompt
 from visual_memory.services.classification.reranking.vision_model import VisionModel
-from visual_memory.services.classification.reranking.vision_prompt import Example, NoAnswer, Prompt
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore

@@ -11,7 +11,7 @@ import httpx
 from anyio import to_thread
 from pydantic import BaseModel, Field, ValidationError
 
-from visual_memory.services.classification.reranking.vision_prompt import NoAnswer, Prompt
+from visual_memory.services.classification.reranking.prompt_and_answer import NoAnswer, Prompt
 
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "visual-memory"}
 MAX_BYTES = 2**18

@@ -19,18 +19,14 @@ from typing import Any
 from visual_memory.schemas.errors import DecoderFailed, Unavailable
 from visual_memory.services.decoding.picture_limits import PictureLimits
 from visual_memory.services.decoding.sandbox import sandbox_protocol
+from visual_memory.services.decoding.sandbox.child_memory_limit import child_memory_limit
 from visual_memory.services.decoding.sandbox.sandbox_protocol import Header
 from visual_memory.services.infrastructure.processes.fair_queue import FairQueue
 
 REQUEST_HANDLER = "visual_memory.services.decoding.sandbox.sandbox_child:handle_request"
 START_SECONDS = 60.0
-BYTES_PER_PIXEL = 40
-"""A TIFF of four 64-bit channels needs most, 36 bytes; a JPEG needs 12."""
-BASE_BYTES = 64 * 2**20
 MALLOC_RETAINED_BYTES = 32 * 2**20
 """Memory that the C library keeps between pictures: fresh pages from the system cost as much time as decoding."""
-FILE_COPIES = 4
-"""How many copies of a file may be in memory: as received, as read, and in the codec's buffers."""
 
 log = logging.getLogger(__name__)
 
@@ -132,11 +128,6 @@ class SandboxPool:
             raise
         self._on_start(protections)
         return child
-
-
-def child_memory_limit(limits: PictureLimits) -> int:
-    """How many bytes a process may allocate beyond those that it has before its first picture."""
-    return BASE_BYTES + BYTES_PER_PIXEL * limits.max_pixels + FILE_COPIES * limits.max_bytes
 
 
 class _Child:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from visual_memory.services.classification.reranking.vision_prompt import NoAnswer, Prompt
+from visual_memory.services.classification.reranking.prompt_and_answer import NoAnswer, Prompt
 
 PROMPT = Prompt(b"", (), ["cat", "Jos\u00e9"])
 

@@ -25,7 +25,8 @@ from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.decoding.picture_limits import PictureLimits
 from visual_memory.services.decoding.pillow_decode import decode, thumbnail
 from visual_memory.services.decoding.sandbox import sandbox_protocol
-from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool, child_memory_limit
+from visual_memory.services.decoding.sandbox.child_memory_limit import child_memory_limit
+from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 
 LIMITS = PictureLimits(max_bytes=2**20, max_pixels=1_000_000)
 SECONDS = 2.0
@@ -186,6 +187,7 @@ def test_a_decoder_may_do_nothing_but_decode_and_knows_no_secret(monkeypatch: py
         ".picture_limits",
         ".pillow_decode",
         ".preprocessing_crop",
+        ".reduce_to_8_bit",
         ".file_formats",
         ".file_formats.heif",
         ".file_formats.jpeg",
