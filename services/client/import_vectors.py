@@ -120,9 +120,8 @@ def _npy(file: Path, labels: Path | None, source: str | None) -> tuple[int, Iter
     def chunks() -> Iterator[Chunk]:
         fields = read_fields(labels, source)
         for start in range(0, number, size):
-            rows = np.array(
-                _map(file)[start : start + size], np.float32
-            )  # mapped again, so that pages that were read can be released
+            mapped = _map(file)  # again, so that the pages of earlier chunks can be released
+            rows = np.array(mapped[start : start + size], np.float32)
             yield Chunk(start, rows, list(islice(fields, len(rows))))
 
     return number, chunks()

@@ -24,7 +24,7 @@ from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.client.http_client import Client
 
 KINDS = ("disc", "bars")
-NUMBER = 6
+NUMBER = 3
 
 
 @pytest.fixture(params=CLIENTS)

@@ -1,6 +1,7 @@
 """The base install: what the client and its command line import is what `pyproject.toml` installs without extras."""
 
 import ast
+import json
 import sys
 from importlib.metadata import distribution
 from pathlib import Path
@@ -115,3 +116,19 @@ def test_the_base_install_is_small() -> None:
     files = [found.locate_file(file) for found in installed for file in found.files or () if file.suffix != ".pyc"]
     ours = [path for top in ("schemas", "services", "workers", "visual_memory") for path in (ROOT / top).rglob("*.py")]
     assert sum(Path(str(path)).stat().st_size for path in [*files, *ours]) < 30 * 10**6
+
+
+def test_the_extra_of_evaluations_measures_neighbours(tmp_path: Path) -> None:
+    entry = {
+        "featurizer": "dinov2_vits14",
+        "image_id": "q",
+        "image_class": 3,
+        "neighbor_image_ids": ["a", "b"],
+        "neighbor_classes": [3, 5],
+        "neighbor_distances": [0.1, 0.2],
+    }
+    (tmp_path / "neighbours.json").write_text(json.dumps({"q": entry}))
+    words = ["evaluate", "--from-neighbours", "neighbours.json", "--output", "report"]
+    ended = run_with_base(COMMAND, *words, also=EXTRAS["evaluation"], folder=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "report" / "report.html").exists()
