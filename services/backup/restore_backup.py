@@ -1,6 +1,6 @@
 """Restore a backup into an empty service, without images that were removed before the backup or since.
 
-Removals since the backup are known from the mirror (`services.receipts.mirror_files`), which must be complete.
+Removals since the backup are known from the mirror (`services.receipts.mirror.mirror_files`), which must be complete.
 Everything is checked before anything is written. Keys are restored as revoked, because any may have been revoked since
 the backup. Changes that the service made to images because of other images' votes are undone, and judgements are
 computed anew.
@@ -26,10 +26,10 @@ from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.collection_schema import encoder_name_of, vector_name
 from visual_memory.services.memory.points.point_payload import flag_vector_only, to_image
 from visual_memory.services.receipts.check_log_entry import LogEntry
+from visual_memory.services.receipts.mirror.sync_mirror import MirrorSync
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid
-from visual_memory.services.receipts.sync_mirror import MirrorSync
-from visual_memory.services.removal.covered_images import CoveredImages, RemovalHook
+from visual_memory.services.removal.covered_image_records import CoveredImages, RemovalHook
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Engine, Insert, Point
 
 HOOK_BATCH = 10_000

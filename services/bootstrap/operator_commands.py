@@ -21,8 +21,8 @@ from visual_memory.services.data_governance.delete_tenant_rows import TenantRows
 from visual_memory.services.data_governance.end_tenant import EndTenant
 from visual_memory.services.data_governance.export_subject import ExportSubject
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.receipts.verification.verify_removals import VerifyRemovals
 from visual_memory.services.removal.erasure.erase_removed_data import EraseRemovedData
+from visual_memory.services.removal.verify_removals import VerifyRemovals
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
 

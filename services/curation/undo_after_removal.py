@@ -39,7 +39,7 @@ class RemovedImage(Protocol):
 
 @dataclass(frozen=True)
 class UndoAfterRemoval:
-    """A removal hook, see `services.removal.covered_images.RemovalHook`.
+    """A removal hook, see `services.removal.covered_image_records.RemovalHook`.
 
     Attributes:
         check_labels: checks labels again whose conflict was with a removed image.

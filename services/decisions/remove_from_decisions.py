@@ -34,7 +34,7 @@ from visual_memory.services.decisions.stored_decisions import (
 from visual_memory.services.infrastructure.records.database import batches
 from visual_memory.services.infrastructure.records.tables import covered_vectors, decision_mentions, decisions, removals
 from visual_memory.services.memory.points.point_filters import marked_by
-from visual_memory.services.removal.covered_images import CoveredImage, CoveredImages
+from visual_memory.services.removal.covered_image_records import CoveredImage, CoveredImages
 from visual_memory.services.removal.values_named_in_filters import (
     IGNORED_FIELDS,
     field_values,

@@ -9,10 +9,10 @@ from typing import TypeVar
 import PIL.Image
 
 from visual_memory.schemas.errors import DecoderFailed, InvalidPicture, TooLarge, UnsupportedFormat, VisualMemoryError
-from visual_memory.services.decoding.packed_pixels import MAX_PACKED_BYTES, Size, pack, unpack
 from visual_memory.services.decoding.picture_limits import check_bytes
 from visual_memory.services.decoding.preprocessing_crop import NO_CROP, PreprocessingCrop
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
+from visual_memory.services.decoding.serialize_pixels import MAX_PACKED_BYTES, Size, pack, unpack
 
 BYTES_PER_PIXEL = 3
 THUMBNAIL_HEADER_BYTES = 2**16

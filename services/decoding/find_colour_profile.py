@@ -8,13 +8,13 @@ import PIL.Image
 from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 
-from visual_memory.services.decoding.file_formats.png import Png, decompress_profile
-from visual_memory.services.decoding.icc_profiles import (
+from visual_memory.services.decoding.build_icc_profile import (
     CURVE_NODES,
     MAX_PROFILE_BYTES,
     build_grey_profile,
     build_rgb_profile,
 )
+from visual_memory.services.decoding.file_formats.png import Png, decompress_profile
 
 _D65 = (0.3127, 0.3290)
 _BT709: Sequence[float] = (*_D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)

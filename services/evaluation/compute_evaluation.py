@@ -24,7 +24,7 @@ from visual_memory.services.evaluation.neighbour_matrix import (
     build_neighbour_matrix,
 )
 from visual_memory.services.evaluation.search_with_progress import Progress, exact_search
-from visual_memory.services.evaluation.subset_vote import SubsetVote
+from visual_memory.services.evaluation.vote_with_subset import SubsetVote
 from visual_memory.services.voting.batch_votes import Integers
 from visual_memory.services.voting.image_reliability import HARD_K
 

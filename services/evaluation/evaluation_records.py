@@ -21,7 +21,7 @@ from visual_memory.services.evaluation.evaluation_queries import EvaluationQueri
 from visual_memory.services.infrastructure.records.database import Within, nothing_else
 from visual_memory.services.infrastructure.records.tables import evaluation_pictures, evaluations, jobs
 from visual_memory.services.infrastructure.task_queue.job_records import OPEN, Jobs, OwnedJob, Stopped
-from visual_memory.services.removal.covered_images import CoveredImages
+from visual_memory.services.removal.covered_image_records import CoveredImages
 from visual_memory.services.removal.values_named_in_filters import named_values
 
 KIND = JobKind.EVALUATION

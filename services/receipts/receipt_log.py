@@ -2,7 +2,7 @@
 
 Each entry is a signed text whose payload contains the digest of the entry before. The sealed end is a signed statement
 of the last entry, and changes with it in one transaction. To cut entries off undetected, an attacker also needs an
-earlier valid end. Receipts that were issued, and the mirror (`services.receipts.mirror_files`), detect that as well.
+earlier valid end. Receipts that were issued, and the mirror (`mirror.mirror_files`), detect that as well.
 """
 
 from collections.abc import Iterator, Sequence

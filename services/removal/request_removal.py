@@ -14,7 +14,7 @@ from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalReques
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.filter_digest import FilterDigests
 from visual_memory.services.receipts.receipt_log import ReceiptLog
-from visual_memory.services.removal.covered_images import EVERYTHING
+from visual_memory.services.removal.covered_image_records import EVERYTHING
 from visual_memory.services.removal.intake_contract import IntakeQueue
 from visual_memory.services.removal.removal_records import RemovalRecords
 from visual_memory.services.removal.steps.mark_covered_images import MarkCoveredImages

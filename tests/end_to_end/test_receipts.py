@@ -16,9 +16,9 @@ from visual_memory.services.access.signing_secret import load_secret
 from visual_memory.services.bootstrap.wiring.wire_receipts import signer_of
 from visual_memory.services.cli.app import app
 from visual_memory.services.client.http_client import Client
-from visual_memory.services.receipts.mirror_files import MirrorFiles
+from visual_memory.services.receipts.mirror.mirror_files import MirrorFiles
+from visual_memory.services.receipts.parse_receipt import parse_receipt
 from visual_memory.services.receipts.receipt_signature import ReceiptChecker
-from visual_memory.services.receipts.verification.parse_receipt import parse_receipt
 
 
 @pytest.fixture(scope="module")

@@ -38,8 +38,8 @@ from visual_memory.services.infrastructure.observability.json_logs import Format
 from visual_memory.services.infrastructure.processes.coalesced_call import CoalescedCall
 from visual_memory.services.infrastructure.processes.fair_queue import FairQueue
 from visual_memory.services.infrastructure.records.tables import removals
+from visual_memory.services.receipts.parse_receipt import parse_receipt
 from visual_memory.services.receipts.receipt_signature import ReceiptChecker
-from visual_memory.services.receipts.verification.parse_receipt import parse_receipt
 from visual_memory.services.settings import ApiSettings, Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
 

@@ -22,7 +22,7 @@ from visual_memory.services.decisions.stored_decisions import StoredDecisions, i
 from visual_memory.services.infrastructure.records import tables
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.removal.covered_images import CoveredImages
+from visual_memory.services.removal.covered_image_records import CoveredImages
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs
 from visual_memory.services.infrastructure.task_queue.periodic_task_runs import PeriodicTaskRuns
 from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.removal.covered_images import CoveredImages
+from visual_memory.services.removal.covered_image_records import CoveredImages
 from visual_memory.services.removal.erasure.remove_orphan_files import RemoveOrphanFiles
 
 ITSELF = EvaluationRequest(itself=True, k=5)

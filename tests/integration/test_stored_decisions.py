@@ -26,7 +26,7 @@ from visual_memory.services.decisions.scrub_decision import query_vector
 from visual_memory.services.decisions.stored_decisions import StoredDecisions, insert_decision
 from visual_memory.services.infrastructure.records import tables
 from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
-from visual_memory.services.removal.covered_images import CoveredImage, CoveredImages
+from visual_memory.services.removal.covered_image_records import CoveredImage, CoveredImages
 from visual_memory.services.voting.decide import decide
 
 MARK = "Mark-Of-Label"

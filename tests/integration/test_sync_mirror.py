@@ -25,14 +25,14 @@ from visual_memory.services.infrastructure.records.tables import (
     removals,
     tombstones,
 )
-from visual_memory.services.receipts import mirrored_digests
 from visual_memory.services.receipts.check_log_entry import LogEntry
-from visual_memory.services.receipts.issued_receipts import IssuedReceipts
-from visual_memory.services.receipts.mirror_files import MirrorFiles
-from visual_memory.services.receipts.mirrored_digests import MirroredDigests
+from visual_memory.services.receipts.mirror import mirrored_digests
+from visual_memory.services.receipts.mirror.issued_receipts import IssuedReceipts
+from visual_memory.services.receipts.mirror.mirror_files import MirrorFiles
+from visual_memory.services.receipts.mirror.mirrored_digests import MirroredDigests
+from visual_memory.services.receipts.mirror.sync_mirror import MirrorSync
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid, ReceiptSigner
-from visual_memory.services.receipts.sync_mirror import MirrorSync
 from visual_memory.services.removal.removal_records import RemovalRecords
 
 

@@ -13,9 +13,9 @@ from tests.support.two_encoders import FIRST, IDENTITY, SECOND, SLICE, Migrating
 from tests.support.wired_service import Once, Pixels
 from visual_memory.schemas.encoder import EncoderIdentity, FillCounts, FillSettings
 from visual_memory.schemas.errors import Unavailable
-from visual_memory.services.encoder_migration import fill_loop, fill_pass
+from visual_memory.services.encoder_migration import fill_in_background, fill_pass
 from visual_memory.services.encoder_migration.add_encoder import AddEncoder
-from visual_memory.services.encoder_migration.fill_loop import FillLoop
+from visual_memory.services.encoder_migration.fill_in_background import FillLoop
 from visual_memory.services.encoder_migration.fill_pass import FillPass, ReadFillSettings
 from visual_memory.services.encoder_migration.upgrade_encoder import UpgradeEncoder
 from visual_memory.services.encoding.encoder_contract import EncoderUnusable
@@ -76,8 +76,8 @@ def thread(parts: Migrating, upgrade: object = None) -> Iterator[threading.Threa
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fill_pass, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(fill_loop, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(fill_loop, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(fill_in_background, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(fill_in_background, "RETRY_SECONDS", 0.1)
 
 
 def test_it_fills_what_comes_until_it_is_paused_and_again_when_it_goes_on(parts: Migrating) -> None:

@@ -29,9 +29,9 @@ from visual_memory.services.watched_folder import sent_files
 from visual_memory.services.watched_folder.file_to_event import PictureReferences
 from visual_memory.services.watched_folder.network_disk import is_remote
 from visual_memory.services.watched_folder.new_files import WatchedFolder
-from visual_memory.services.watched_folder.send_changes import FolderSender
 from visual_memory.services.watched_folder.sent_files import SentFile, Stamp, open_sent_files
 from visual_memory.services.watched_folder.stream_sender import StreamSender
+from visual_memory.services.watched_folder.watch_and_send import FolderSender
 
 SETTLE = 2.0
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from visual_memory.services.decoding.icc_profiles import CURVE_NODES, build_grey_profile, build_rgb_profile
+from visual_memory.services.decoding.build_icc_profile import CURVE_NODES, build_grey_profile, build_rgb_profile
 
 Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 D65 = (0.3127, 0.3290)

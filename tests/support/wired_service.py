@@ -76,10 +76,10 @@ from visual_memory.services.intake.accept_pictures import AcceptPictures, Upload
 from visual_memory.services.intake.amend_image import AmendImage
 from visual_memory.services.intake.remember_pictures import RememberPictures
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.receipts.verification.verify_removals import VerifyRemovals
 from visual_memory.services.removal.erasure.erase_removed_data import EraseRemovedData
 from visual_memory.services.removal.intake_contract import IntakeQueue, NoIntake
 from visual_memory.services.removal.steps.removal_steps import RemovalSteps
+from visual_memory.services.removal.verify_removals import VerifyRemovals
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine, Vectors
 

@@ -24,7 +24,7 @@ from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.encoder_migration.add_encoder import AddEncoder
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
-from visual_memory.services.encoder_migration.fill_loop import FillLoop
+from visual_memory.services.encoder_migration.fill_in_background import FillLoop
 from visual_memory.services.encoder_migration.fill_pass import FillPass, ReadFillSettings
 from visual_memory.services.encoder_migration.loaded_encoders import LoadedEncoders
 from visual_memory.services.encoder_migration.switch_encoder import EncoderResources, SwitchEncoder

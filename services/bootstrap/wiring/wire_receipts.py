@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from visual_memory.services.access.signing_secret import Secret
 from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.receipts.check_receipt_against_log import ReceiptCheck
 from visual_memory.services.receipts.filter_digest import FilterDigests
-from visual_memory.services.receipts.issued_receipts import IssuedReceipts
-from visual_memory.services.receipts.mirror_files import MirrorFiles
-from visual_memory.services.receipts.mirrored_digests import MirroredDigests
+from visual_memory.services.receipts.mirror.issued_receipts import IssuedReceipts
+from visual_memory.services.receipts.mirror.mirror_files import MirrorFiles
+from visual_memory.services.receipts.mirror.mirrored_digests import MirroredDigests
+from visual_memory.services.receipts.mirror.sync_mirror import MirrorSync
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import ReceiptSigner
-from visual_memory.services.receipts.sync_mirror import MirrorSync
-from visual_memory.services.receipts.verification.check_receipt_against_log import ReceiptCheck
 from visual_memory.services.settings import Settings
 
 

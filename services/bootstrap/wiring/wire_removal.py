@@ -30,11 +30,9 @@ from visual_memory.services.infrastructure.task_queue.job_records import Jobs
 from visual_memory.services.infrastructure.task_queue.periodic_task_runs import PeriodicTaskRuns
 from visual_memory.services.intake.streams.find_covered_entries import StreamIntakeQueue
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.receipts.verification.compare_removal_records_with_log import RemovalRecordCheck
-from visual_memory.services.receipts.verification.verify_removals import VerifyRemovals
 from visual_memory.services.removal.blocklist import Blocklist
-from visual_memory.services.removal.covered_image_records import CoveredImageRecords
-from visual_memory.services.removal.covered_images import RemovalHook
+from visual_memory.services.removal.compare_records_with_log import RemovalRecordCheck
+from visual_memory.services.removal.covered_image_records import CoveredImageRecords, RemovalHook
 from visual_memory.services.removal.erasure.erase_removed_data import EraseRemovedData
 from visual_memory.services.removal.erasure.erasure_receipt_text import erasure_claim
 from visual_memory.services.removal.erasure.erasure_records import ErasureRecords
@@ -48,6 +46,7 @@ from visual_memory.services.removal.steps.mark_covered_images import MarkCovered
 from visual_memory.services.removal.steps.removal_steps import RemovalSteps
 from visual_memory.services.removal.steps.remove_from_intake import RemoveFromIntake
 from visual_memory.services.removal.steps.seal_receipt import SealReceipt
+from visual_memory.services.removal.verify_removals import VerifyRemovals
 from visual_memory.services.settings import Settings
 
 GRACE = timedelta(minutes=5)

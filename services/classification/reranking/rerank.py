@@ -27,7 +27,7 @@ from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.removal.covered_images import CoveredImages
+from visual_memory.services.removal.covered_image_records import CoveredImages
 from visual_memory.services.settings import RerankSettings
 
 AT_ONCE = 4

@@ -13,7 +13,7 @@ from visual_memory.services.cli.shared_options import AsJson, print_json
 
 if TYPE_CHECKING:
     from visual_memory.services.backup.restore_backup import RestoreResult
-    from visual_memory.services.receipts.verification.verify_removals import Findings
+    from visual_memory.services.removal.verify_removals import Findings
 
 
 def backup(

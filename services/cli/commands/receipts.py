@@ -14,8 +14,8 @@ from visual_memory.services.cli.shared_options import DEFAULT_URL, AsJson, Key, 
 if TYPE_CHECKING:
     from visual_memory.schemas.filter import Filter
     from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts
+    from visual_memory.services.receipts.parse_receipt import Receipt
     from visual_memory.services.receipts.receipt_signature import ReceiptChecker
-    from visual_memory.services.receipts.verification.parse_receipt import Receipt
     from visual_memory.services.settings import Settings
 
 app = typer.Typer(help="Fetch receipts, and the public key that verifies them.", no_args_is_help=True)
@@ -83,8 +83,8 @@ _Results = dict[Path, "tuple[Receipt | None, list[str]]"]
 
 
 def _by_key(texts: dict[Path, str], key_file: Path, condition: "Filter | None") -> _Results:
+    from visual_memory.services.receipts.parse_receipt import OTHER_FILTER, names_filter
     from visual_memory.services.receipts.receipt_signature import ReceiptChecker
-    from visual_memory.services.receipts.verification.parse_receipt import OTHER_FILTER, names_filter
 
     checker = ReceiptChecker.of(key_file.read_text())
     found = {file: _read(text, checker) for file, text in texts.items()}
@@ -109,8 +109,8 @@ def _in_log(texts: dict[Path, str], data: Path | None, condition: "Filter | None
 
 
 def _read(text: str, checker: "ReceiptChecker") -> "tuple[Receipt | None, list[str]]":
+    from visual_memory.services.receipts.parse_receipt import parse_receipt
     from visual_memory.services.receipts.receipt_signature import NotValid
-    from visual_memory.services.receipts.verification.parse_receipt import parse_receipt
 
     try:
         return parse_receipt(text, checker), []

@@ -64,8 +64,8 @@ def watch(
     from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
     from visual_memory.services.watched_folder.network_disk import is_remote
     from visual_memory.services.watched_folder.new_files import WatchedFolder
-    from visual_memory.services.watched_folder.send_changes import FolderSender
     from visual_memory.services.watched_folder.stream_sender import StreamSender
+    from visual_memory.services.watched_folder.watch_and_send import FolderSender
 
     top, stopped, report = folder.absolute(), threading.Event(), WatchReport(as_json)
     with exit_on_error(), ExitStack() as stack:

@@ -26,7 +26,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, 
 from visual_memory.schemas.errors import NotFound
 from visual_memory.schemas.judgement import Judgement
 from visual_memory.services.curation.judgement.judgement_input import JudgementInput
-from visual_memory.services.curation.judgement.judgement_uses import JudgementUses
+from visual_memory.services.curation.judgement.judgement_last_used import JudgementUses
 from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import judgements

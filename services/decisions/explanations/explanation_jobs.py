@@ -18,7 +18,7 @@ from visual_memory.services.infrastructure.records.database import Within, nothi
 from visual_memory.services.infrastructure.records.tables import questions
 from visual_memory.services.infrastructure.task_queue.job_records import OPEN, Jobs, OwnedJob, Stopped
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress
-from visual_memory.services.removal.covered_images import CoveredImages
+from visual_memory.services.removal.covered_image_records import CoveredImages
 
 KINDS = (JobKind.COUNTERFACTUAL, JobKind.INFLUENCE)
 MAX_OPEN = 2

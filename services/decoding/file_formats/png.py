@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from visual_memory.services.decoding.icc_profiles import MAX_PROFILE_BYTES
+from visual_memory.services.decoding.build_icc_profile import MAX_PROFILE_BYTES
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}

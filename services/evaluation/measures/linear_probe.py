@@ -6,7 +6,7 @@ import numpy as np
 
 from visual_memory.schemas.evaluation_results import Probe
 from visual_memory.services.evaluation.search_with_progress import Progress
-from visual_memory.services.evaluation.subset_vote import FOLDS, SubsetVote
+from visual_memory.services.evaluation.vote_with_subset import FOLDS, SubsetVote
 from visual_memory.services.voting.batch_votes import Integers, in_labels
 
 MAX_TRAINING_IMAGES = 20_000

@@ -9,7 +9,7 @@ import numpy as np
 
 from visual_memory.schemas.evaluation_results import Scaling, Size
 from visual_memory.services.evaluation.search_with_progress import Progress
-from visual_memory.services.evaluation.subset_vote import MAX_QUERIES, SubsetVote
+from visual_memory.services.evaluation.vote_with_subset import MAX_QUERIES, SubsetVote
 
 DRAWS = {0.01: 5, 0.02: 5, 0.05: 5, 0.1: 3, 0.2: 3, 0.5: 2, 1.0: 1}
 """Fractions of the memory, and how often each is drawn: small ones vary more."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from visual_memory.services.evaluation.search_with_progress import Progress
-from visual_memory.services.evaluation.subset_vote import FOLDS, MAX_QUERIES, SubsetVote
+from visual_memory.services.evaluation.vote_with_subset import FOLDS, MAX_QUERIES, SubsetVote
 from visual_memory.services.voting.exact_neighbours import MISSING
 
 

@@ -14,7 +14,7 @@ from visual_memory.services.evaluation.measures.accuracy_metrics import Flags, P
 from visual_memory.services.evaluation.measures.novelty_auroc import novelty_auroc
 from visual_memory.services.evaluation.neighbour_matrix import LabelledVectors, build_neighbour_matrix
 from visual_memory.services.evaluation.search_with_progress import Progress, exact_search
-from visual_memory.services.evaluation.subset_vote import SubsetVote
+from visual_memory.services.evaluation.vote_with_subset import SubsetVote
 
 CONFIDENCE = 0.95
 

@@ -7,7 +7,7 @@ import numpy as np
 from visual_memory.schemas.classify_options import Effort
 from visual_memory.services.evaluation.neighbour_matrix import Vectors, slices
 from visual_memory.services.evaluation.search_with_progress import Progress
-from visual_memory.services.evaluation.subset_vote import SubsetVote
+from visual_memory.services.evaluation.vote_with_subset import SubsetVote
 
 ApproximateSearch = Callable[[Vectors, int, Effort], list[list[str]]]
 """The memory's own search: ids of the k images found for each vector with an effort, nearest first; an image may find

@@ -19,8 +19,7 @@ from visual_memory.services.infrastructure.records.resource_leases import Lease
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_filters import marked_by
 from visual_memory.services.removal.blocklist import CONTENT, SUBJECT, VECTOR, Blocklist
-from visual_memory.services.removal.covered_image_records import PAGE, CoveredImageRecords
-from visual_memory.services.removal.covered_images import VECTORS, MarkedImage
+from visual_memory.services.removal.covered_image_records import PAGE, VECTORS, CoveredImageRecords, MarkedImage
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries
 from visual_memory.services.removal.removal_records import RemovalRecords, RemovalState, RemovalStep
 

@@ -33,8 +33,13 @@ from visual_memory.services.infrastructure.records.resource_leases import Lease,
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.receipt_log import DuplicateEntry
-from visual_memory.services.removal.covered_image_records import CoveredImageRecords
-from visual_memory.services.removal.covered_images import EVERYTHING, CoveredImages, MarkedImage, RemovalHook
+from visual_memory.services.removal.covered_image_records import (
+    EVERYTHING,
+    CoveredImageRecords,
+    CoveredImages,
+    MarkedImage,
+    RemovalHook,
+)
 from visual_memory.services.removal.removal_records import RemovalRecords, RemovalState, RemovalStep, removal_resource
 from visual_memory.services.removal.request_removal import RequestRemoval
 from visual_memory.services.removal.steps.mark_covered_images import MarkCoveredImages

@@ -18,8 +18,7 @@ from visual_memory.schemas.errors import InvalidFilter
 from visual_memory.schemas.filter import Clause, matches
 from visual_memory.services.infrastructure.records.resource_leases import Lease
 from visual_memory.services.removal.blocklist import CONTENT, VECTOR, Blocklist
-from visual_memory.services.removal.covered_image_records import CoveredImageRecords
-from visual_memory.services.removal.covered_images import EVERYTHING
+from visual_memory.services.removal.covered_image_records import EVERYTHING, CoveredImageRecords
 from visual_memory.services.removal.intake_contract import (
     CoveredIds,
     IntakeQueue,

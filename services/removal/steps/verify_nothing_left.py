@@ -7,7 +7,7 @@ from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_filters import marked_by
-from visual_memory.services.removal.covered_images import CoveredImage
+from visual_memory.services.removal.covered_image_records import CoveredImage
 from visual_memory.services.removal.removal_records import RemovalState
 from visual_memory.services.removal.steps.mark_covered_images import MarkCoveredImages
 

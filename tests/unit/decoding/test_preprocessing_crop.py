@@ -16,10 +16,10 @@ from sklearn.datasets import load_sample_images
 
 from tests.support.damaged_pictures import SEEDS, packed
 from visual_memory.schemas.errors import InvalidPicture
-from visual_memory.services.decoding.packed_pixels import pack, unpack
 from visual_memory.services.decoding.picture_limits import PictureLimits
 from visual_memory.services.decoding.pillow_decode import decode
 from visual_memory.services.decoding.preprocessing_crop import NO_CROP, PreprocessingCrop
+from visual_memory.services.decoding.serialize_pixels import pack, unpack
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
 from visual_memory.services.settings import EncoderSettings
 

@@ -182,7 +182,7 @@ def test_a_decoder_may_do_nothing_but_decode_and_knows_no_secret(monkeypatch: py
         "",
         ".colour_to_srgb",
         ".find_colour_profile",
-        ".icc_profiles",
+        ".build_icc_profile",
         ".open_picture",
         ".picture_limits",
         ".pillow_decode",

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from visual_memory.schemas.filter import Filter
 from visual_memory.services.receipts.filter_digest import FilterDigests
+from visual_memory.services.receipts.parse_receipt import parse_receipt
 from visual_memory.services.receipts.receipt_signature import NotValid, ReceiptChecker, ReceiptSigner
-from visual_memory.services.receipts.verification.parse_receipt import parse_receipt
 
 KEPT = Path(__file__).parents[2] / "fixtures" / "receipts_2"
 """Receipts that a service gave once; they are never made anew."""

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Table, select
 
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import blocks, tombstones
-from visual_memory.services.receipts.mirror_files import RemovedDigests
+from visual_memory.services.receipts.mirror.mirror_files import RemovedDigests
 
 PAGE = 5000
 

@@ -8,12 +8,12 @@ from typing import Any
 from visual_memory.schemas.image import StoredImage
 from visual_memory.services.infrastructure.storage.picture_store import FileKind, PictureStore
 from visual_memory.services.memory.memory import Memory
+from visual_memory.services.receipts.check_receipt_against_log import ReceiptCheck
+from visual_memory.services.receipts.mirror.sync_mirror import MirrorSync
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid
-from visual_memory.services.receipts.sync_mirror import MirrorSync
-from visual_memory.services.receipts.verification.check_receipt_against_log import ReceiptCheck
-from visual_memory.services.receipts.verification.compare_removal_records_with_log import RemovalRecordCheck
-from visual_memory.services.removal.covered_images import CoveredImages, RemovalHook
+from visual_memory.services.removal.compare_records_with_log import RemovalRecordCheck
+from visual_memory.services.removal.covered_image_records import CoveredImages, RemovalHook
 from visual_memory.services.removal.erasure.erasure_records import ErasureRecords
 from visual_memory.services.removal.removal_records import RemovalRecords
 from visual_memory.services.removal.removed_image_digests import Tombstones

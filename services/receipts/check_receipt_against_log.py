@@ -3,14 +3,14 @@
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.receipt import Event
 from visual_memory.services.receipts.filter_digest import FilterDigests
-from visual_memory.services.receipts.receipt_log import ReceiptLog
-from visual_memory.services.receipts.receipt_signature import NotValid
-from visual_memory.services.receipts.verification.parse_receipt import (
+from visual_memory.services.receipts.parse_receipt import (
     OTHER_FILTER,
     Receipt,
     names_filter,
     parse_receipt,
 )
+from visual_memory.services.receipts.receipt_log import ReceiptLog
+from visual_memory.services.receipts.receipt_signature import NotValid
 
 
 class ReceiptCheck:

@@ -11,9 +11,9 @@ from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.receipt import RECEIPTS
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.receipts.check_log_entry import LogEntry
-from visual_memory.services.receipts.issued_receipts import WAITING_FOR_MIRROR, IssuedReceipts
-from visual_memory.services.receipts.mirror_files import MirrorFiles, RemovedDigests
-from visual_memory.services.receipts.mirrored_digests import MirroredDigests
+from visual_memory.services.receipts.mirror.issued_receipts import WAITING_FOR_MIRROR, IssuedReceipts
+from visual_memory.services.receipts.mirror.mirror_files import MirrorFiles, RemovedDigests
+from visual_memory.services.receipts.mirror.mirrored_digests import MirroredDigests
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid
 
