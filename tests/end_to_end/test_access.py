@@ -434,7 +434,7 @@ class Two:
             return {name: answer.text for name, answer in asked.items()}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def two(stack: Stack) -> Iterator[Two]:
     north, south = unique("north"), unique("south")
     with Client(stack.url, stack.new_key(north)) as first, Client(stack.url, stack.new_key(south)) as second:

@@ -79,7 +79,7 @@ def test_it_is_served_filled_compared_switched_back_and_forth_and_dropped() -> N
 
         [image_id] = stack.teach(picture("bars"), labels=["shape/bars"])
         stack.remembered([image_id])
-        until(lambda: {OLD, new} == {each for each, ids in check().items() if image_id in ids and each}, "both vectors")
+        check_filled(encoders, check, image_id, new)
 
         check_compared(encoders, new)
         before = votes(stack)
@@ -112,6 +112,13 @@ def test_it_is_served_filled_compared_switched_back_and_forth_and_dropped() -> N
         verified = encoders.run("verify-removals", "--json")
         assert (verified.returncode, json.loads(verified.stdout)["faults"]) == (0, [])
         assert not any(numbers in path.read_bytes() for path in files(stack.data))
+
+
+def check_filled(encoders: Commands, check: Check, image_id: str, new: str) -> None:
+    """A new image gets the vectors of both encoders."""
+    both = {vector_name(OLD), vector_name(new)}
+    until(lambda: both in [{*point.vectors} for point in encoders.points_of(image_id)], "both vectors")
+    assert {OLD, new} == {each for each, ids in check().items() if image_id in ids and each}
 
 
 def check_compared(encoders: Commands, new: str) -> None:

@@ -89,6 +89,10 @@ class Commands:
         """Of all images."""
         return {to_image(point.payload).image_id for point in self.points()}
 
+    def points_of(self, image_id: str) -> list[Point]:
+        """The points of an image, of whatever tenants."""
+        return [point for point in self.points() if to_image(point.payload).image_id == image_id]
+
     def points(self) -> list[Point]:
         """Every point, by way of the running service's engine."""
         engine = EngineOwnerClient(DataPaths(self.data).engine_socket, 60)
