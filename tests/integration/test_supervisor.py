@@ -25,7 +25,7 @@ def look(one: Child, messages: ReadyMessages) -> Child:
 
 
 def pauses(told: str) -> list[float]:
-    return [float(line.split("again in ")[1].split()[0]) for line in told.splitlines()]
+    return [float(line.split("restarted in ")[1].split()[0]) for line in told.splitlines()]
 
 
 def test_what_dies_is_started_again_after_pauses_that_grow(
