@@ -57,7 +57,8 @@ def check_installed(settings: "Settings") -> None:
     """
     if settings.records.url is not None:
         _require("psycopg", "records in PostgreSQL need")
-    if settings.url_of("pictures").startswith(("s3://", "s3a://")):
+    urls = (settings.url_of("pictures"), settings.removals.mirror or "")
+    if any(url.startswith(("s3://", "s3a://")) for url in urls):
         _require("s3fs", "files in S3 need")
 
 
