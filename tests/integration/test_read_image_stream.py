@@ -297,7 +297,7 @@ def test_an_entry_that_ends_its_readers_is_dead_in_the_end_and_the_others_are_in
 def test_while_the_store_or_the_disk_takes_nothing_nothing_is_read_and_nothing_is_lost(
     intake: Intake, step: str, error: type[Unavailable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_image_stream, "MOST_ENTRIES", 64)
+    monkeypatch.setattr(read_image_stream, "MAX_ENTRIES", 64)
     for n in range(100):
         intake.send(id=f"e{n}", picture=picture("disc"), image_id=f"i{n}")
 
@@ -488,7 +488,7 @@ def test_an_error_that_nobody_foresaw_costs_its_entry_alone(intake: Intake) -> N
 
 
 def test_who_is_told_to_end_leaves_the_rest(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_image_stream, "MOST_ENTRIES", 64)
+    monkeypatch.setattr(read_image_stream, "MAX_ENTRIES", 64)
     for n in range(70):
         intake.send(id=f"e{n}", picture=picture("disc"), image_id=f"i{n}")
     told = Once("put", lambda: None)
