@@ -5,8 +5,8 @@ from typing import Any
 
 from celery import Celery
 
+from visual_memory.services.infrastructure.task_queue.check_worker_messages import tenant_of
 from visual_memory.services.infrastructure.task_queue.enqueue import TaskQueue
-from visual_memory.services.infrastructure.task_queue.message_check import tenant_of
 from visual_memory.workers.celery_worker import logged
 
 

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, insert, select, update
 from visual_memory.schemas.audit_entry import AuditEntry
 from visual_memory.schemas.errors import Unavailable, VisualMemoryError
 from visual_memory.schemas.image import now
+from visual_memory.services.infrastructure.records.batched_transactions import GroupedWrites
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.infrastructure.records.grouped_writes import GroupedWrites
 from visual_memory.services.infrastructure.records.tables import audit, audit_subjects
 
 _INSERT = insert(audit).returning(audit.c.number)

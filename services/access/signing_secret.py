@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from visual_memory.services.infrastructure.storage.data_paths import DataPaths
-from visual_memory.services.infrastructure.storage.private_files import read_secret
+from visual_memory.services.infrastructure.storage.owner_only_files import read_secret
 from visual_memory.services.settings import MIN_SECRET_BYTES, Settings
 
 

@@ -12,7 +12,7 @@ from visual_memory.schemas.errors import NotFound
 from visual_memory.schemas.image import now
 from visual_memory.services.backup.archive_format import ArchivedPicture, Contents, Manifest
 from visual_memory.services.backup.archive_writer import ArchiveWriter, create_archive
-from visual_memory.services.infrastructure.records import table_rows
+from visual_memory.services.infrastructure.records import backup_table_rows
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.upgrade_schema import HEAD
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
@@ -83,7 +83,7 @@ class CreateBackup:
 
     def _write_records(self, archive: ArchiveWriter) -> None:
         with self.database.snapshot() as connection:
-            for table in table_rows.tables():
+            for table in backup_table_rows.tables():
                 if table.name not in EXCLUDED_TABLES:
-                    for rows in table_rows.pages(connection, table):
+                    for rows in backup_table_rows.pages(connection, table):
                         archive.rows(table.name, rows)

@@ -13,7 +13,7 @@ from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.services.backup.archive_format import ArchivedPicture, PointPage
 from visual_memory.services.backup.archive_reader import ArchiveReader, is_zip
 from visual_memory.services.backup.archive_reader_v1 import ArchiveReaderV1
-from visual_memory.services.infrastructure.records import table_rows
+from visual_memory.services.infrastructure.records import backup_table_rows
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.memory.points.normalise_stored_text import normalised_fields
@@ -96,7 +96,7 @@ class ZipBackup:
     def restore_records(self, database: Database) -> int:
         """Write the rows into an empty database; returns their number."""
         for each in self.archive.rows():
-            table_rows.put(database, each.table, each.rows)
+            backup_table_rows.put(database, each.table, each.rows)
         return self.archive.manifest.contents.records
 
     def images(self) -> Iterator[PointPage | ArchivedPicture]:

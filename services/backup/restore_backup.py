@@ -19,7 +19,7 @@ from visual_memory.services.backup.archive_format import ArchivedPicture, Conten
 from visual_memory.services.backup.open_backup import BackupSource
 from visual_memory.services.backup.skip_removed_images import RemovedImages
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
-from visual_memory.services.infrastructure.records import database_flags, table_rows
+from visual_memory.services.infrastructure.records import backup_table_rows, database_flags
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.memory import Memory
@@ -128,7 +128,7 @@ class RestoreBackup:
     def _check_empty(self, without_later_removals: bool) -> None:
         if database_flags.read_flag(self.database, database_flags.RESTORE) is not None:
             raise Conflict("a restore was begun here and did not end: delete what it wrote, or name another folder")
-        if (tables := table_rows.holding_rows(self.database, MUST_BE_EMPTY)) or self._has_images():
+        if (tables := backup_table_rows.holding_rows(self.database, MUST_BE_EMPTY)) or self._has_images():
             raise Conflict(f"there are {tables[0] if tables else 'images'} here already: restore into a new folder")
         if self.mirroring.mirror is None and not without_later_removals:
             raise InvalidRequest(

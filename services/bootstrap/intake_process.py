@@ -39,7 +39,7 @@ from visual_memory.services.infrastructure.processes.private_redis import broker
 from visual_memory.services.infrastructure.records.clock_check import ClockCheck
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.resource_leases import Leases
-from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 from visual_memory.services.infrastructure.redis_streams.stream_metrics import StreamMetrics
 from visual_memory.services.infrastructure.task_queue.celery_intake_queue import CeleryIntakeQueue
@@ -49,11 +49,11 @@ from visual_memory.services.intake.picture_urls.fetch_url import FetchUrls
 from visual_memory.services.intake.picture_urls.read_picture_urls import ReadPictureUrls
 from visual_memory.services.intake.streams.accept_image_entries import AcceptImageEntries
 from visual_memory.services.intake.streams.accept_removal_entries import AcceptRemovalEntries
-from visual_memory.services.intake.streams.celery_relay import WAIT, CeleryRelay
 from visual_memory.services.intake.streams.publish_results import PublishResults
 from visual_memory.services.intake.streams.read_image_stream import ImageStreamReader
 from visual_memory.services.intake.streams.read_removal_stream import RemovalStreamReader
 from visual_memory.services.intake.streams.reader_loop import ReaderLoop, StreamReader
+from visual_memory.services.intake.streams.relay_celery_messages import WAIT, CeleryRelay
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries
 from visual_memory.services.removal.removal_records import RemovalRecords

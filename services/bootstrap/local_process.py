@@ -44,7 +44,7 @@ from visual_memory.services.evaluation.request_evaluation import RequestEvaluati
 from visual_memory.services.infrastructure.processes.data_folder_lock import lock_data_folder
 from visual_memory.services.infrastructure.records.clock_check import ClockCheck
 from visual_memory.services.infrastructure.storage.data_paths import DataPaths
-from visual_memory.services.infrastructure.storage.private_files import private_folder
+from visual_memory.services.infrastructure.storage.owner_only_files import private_folder
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs
 from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs
 from visual_memory.services.intake.accept_pictures import AcceptPictures

@@ -24,9 +24,9 @@ from visual_memory.services.data_governance.remove_expired_images import RemoveE
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.infrastructure.task_queue import task_names
 from visual_memory.services.infrastructure.task_queue.enqueue import TaskQueue
-from visual_memory.services.infrastructure.task_queue.job_sweep import SweepJobs
+from visual_memory.services.infrastructure.task_queue.job_runner import SweepJobs
 from visual_memory.services.intake.embed_with_other_encoders import EmbedWithOtherEncoders
-from visual_memory.services.intake.overdue_sweep import SweepImages
+from visual_memory.services.intake.enqueue_overdue_images import SweepImages
 from visual_memory.services.intake.remember_pictures import RememberPictures
 from visual_memory.services.settings import Settings
 

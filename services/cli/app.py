@@ -30,7 +30,7 @@ from visual_memory.services.cli.commands.verify_removals import verify_removals
 from visual_memory.services.cli.commands.watch import watch
 from visual_memory.services.cli.exit_codes import USAGE_ERROR
 from visual_memory.services.infrastructure.processes.prctl import forbid_tracing
-from visual_memory.services.infrastructure.storage.private_files import forbid_others
+from visual_memory.services.infrastructure.storage.owner_only_files import forbid_others
 from visual_memory.services.optional_packages import MissingExtra, explain_missing
 
 app = typer.Typer(

@@ -25,7 +25,7 @@ ALL_TENANTS = "*"
 def local_settings() -> "Settings":
     """Load the settings, and check that only this user can read the data folder and the secret."""
     from visual_memory.services.access.signing_secret import load_secret
-    from visual_memory.services.infrastructure.storage.private_files import private_folder
+    from visual_memory.services.infrastructure.storage.owner_only_files import private_folder
     from visual_memory.services.optional_packages import check_installed
 
     settings = read_settings()

@@ -15,8 +15,8 @@ from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImag
 from visual_memory.schemas.labels import LabelRule
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics
-from visual_memory.services.intake.idempotent_put import Plan, ToPut, planned, sent_together
-from visual_memory.services.intake.put_images import NO_FENCE, PutImages, WriteFence
+from visual_memory.services.intake.execute_put_plan import NO_FENCE, PutImages, WriteFence
+from visual_memory.services.intake.plan_put import Plan, ToPut, planned, sent_together
 
 LONG = timedelta(seconds=30)
 """A request that took longer checks that its pictures are still stored."""

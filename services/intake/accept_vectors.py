@@ -10,8 +10,8 @@ from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImag
 from visual_memory.schemas.labels import LabelRule
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.storage.picture_store import new_keys_of_vectors
-from visual_memory.services.intake.idempotent_put import Plan, ToPut, planned, sent_together
-from visual_memory.services.intake.put_images import NO_FENCE, PutImages, WriteFence
+from visual_memory.services.intake.execute_put_plan import NO_FENCE, PutImages, WriteFence
+from visual_memory.services.intake.plan_put import Plan, ToPut, planned, sent_together
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.unit_vectors import to_units
 from visual_memory.services.memory.points.vector_digests import unit_digests

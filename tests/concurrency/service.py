@@ -51,7 +51,7 @@ from visual_memory.services.data_governance.remove_expired_images import RemoveE
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import metadata
-from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.intake.accept_pictures import AcceptPictures, Upload
 from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
 from visual_memory.services.intake.amend_image import AmendImage

@@ -14,7 +14,7 @@ from unittest import mock
 from tests.concurrency.clock import Clock
 from tests.concurrency.scheduler import check_alive, no_stops, running_actor, stop
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine

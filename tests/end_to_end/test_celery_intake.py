@@ -8,7 +8,7 @@ from tests.support.running_service import Stack, unique, until
 from tests.support.shape_pictures import picture
 from visual_memory.services.bootstrap.wiring.wire_intake import streams_of
 from visual_memory.services.infrastructure.processes.private_redis import redis_url
-from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 
 TASK = "visual_memory.remember_image"

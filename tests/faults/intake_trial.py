@@ -27,7 +27,7 @@ from visual_memory.schemas.image import State
 from visual_memory.services.bootstrap.wiring.wire_intake import streams_of
 from visual_memory.services.cli.commands.intake import intake_access
 from visual_memory.services.cli.temporary_service import free_port
-from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_users import Role, StreamUsers
 from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.settings import IntakeSettings, Settings

@@ -27,10 +27,10 @@ from visual_memory.schemas.intake_event import MAX_EVENT, MAX_PICTURE
 from visual_memory.schemas.parse_intake_event import ParsedEvent, parse_event
 from visual_memory.services.cli.temporary_service import free_port
 from visual_memory.services.infrastructure.records.resource_leases import Leases
-from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.infrastructure.task_queue.celery_intake_queue import AT_ONCE, CeleryIntakeQueue
-from visual_memory.services.intake.streams import celery_relay
-from visual_memory.services.intake.streams.celery_relay import MAX_MESSAGE, CeleryRelay, entry_of
+from visual_memory.services.intake.streams import relay_celery_messages
+from visual_memory.services.intake.streams.relay_celery_messages import MAX_MESSAGE, CeleryRelay, entry_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "intake.md"
 TASK = "visual_memory.remember_image"
@@ -263,8 +263,8 @@ def running(*relays: CeleryRelay) -> Iterator[None]:
 def test_of_several_relays_one_does_it(
     relay: CeleryRelay, producer: Celery, streams: Streams, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(celery_relay, "PAUSE", 0.05)
-    monkeypatch.setattr(celery_relay, "RENEWED", 0.0)
+    monkeypatch.setattr(relay_celery_messages, "PAUSE", 0.05)
+    monkeypatch.setattr(relay_celery_messages, "RENEWED", 0.0)
     with running(relay, relay):
         for number in range(20):
             send(producer, {"tenant": tenant, "labels": ["cat"], "picture": PICTURE, "id": f"{number}"})
@@ -275,7 +275,7 @@ def test_of_several_relays_one_does_it(
 def test_while_the_intake_is_away_they_wait(
     relay: CeleryRelay, server: Broker, producer: Celery, streams: Streams, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(celery_relay, "PAUSE", 0.05)
+    monkeypatch.setattr(relay_celery_messages, "PAUSE", 0.05)
     gone = Streams(redis.Redis(port=1, retry=Retry(NoBackoff(), 0)), streams.keys)
     asked = threading.Event()
 

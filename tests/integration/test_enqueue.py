@@ -12,10 +12,10 @@ from tests.support.shape_pictures import picture
 from tests.support.wired_service import AT_ONCE, NEVER, Parts
 from visual_memory.services.infrastructure.task_queue import enqueue as module
 from visual_memory.services.infrastructure.task_queue.celery_app import make_celery
+from visual_memory.services.infrastructure.task_queue.check_worker_messages import checked_message
 from visual_memory.services.infrastructure.task_queue.enqueue import FLAG_SECONDS, TaskQueue
-from visual_memory.services.infrastructure.task_queue.message_check import checked_message
 from visual_memory.services.infrastructure.task_queue.task_names import JOB_QUEUE, REMEMBER, REMEMBER_QUEUE, RUN_JOBS
-from visual_memory.services.intake.overdue_sweep import SweepImages
+from visual_memory.services.intake.enqueue_overdue_images import SweepImages
 from visual_memory.services.settings import WorkerSettings
 
 PREFIX = "one-service:"

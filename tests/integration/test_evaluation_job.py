@@ -38,7 +38,7 @@ from visual_memory.services.evaluation.request_evaluation import RequestEvaluati
 from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs, Stopped
 from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs
-from visual_memory.services.infrastructure.task_queue.periodic_task_runs import PeriodicTaskRuns
+from visual_memory.services.infrastructure.task_queue.periodic_task_last_runs import PeriodicTaskRuns
 from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.covered_image_records import CoveredImages

@@ -15,8 +15,7 @@ from visual_memory.schemas.image import now
 from visual_memory.services.infrastructure.records import tables
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.task_queue.job_records import KEPT, Jobs, OwnedJob, Stopped
-from visual_memory.services.infrastructure.task_queue.job_runner import Progress, RunJobs
-from visual_memory.services.infrastructure.task_queue.job_sweep import SweepJobs
+from visual_memory.services.infrastructure.task_queue.job_runner import Progress, RunJobs, SweepJobs
 
 LEASE = timedelta(hours=1)
 KIND = JobKind.EVALUATION

@@ -18,7 +18,7 @@ from visual_memory.services.decoding.preprocessing_crop import NO_CROP, Preproce
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.infrastructure.storage import blob_store
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
-from visual_memory.services.infrastructure.task_queue.periodic_task_runs import PeriodicTaskRuns
+from visual_memory.services.infrastructure.task_queue.periodic_task_last_runs import PeriodicTaskRuns
 from visual_memory.services.removal.erasure.remove_orphan_files import RemoveOrphanFiles
 
 

@@ -21,7 +21,7 @@ from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.infrastructure.records.resource_leases import Leases
 from visual_memory.services.infrastructure.records.tables import leases as leases_table
-from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.intake.accept_pictures import AcceptPictures
 from visual_memory.services.intake.accept_vectors import AcceptVectors
 from visual_memory.services.intake.streams import pending_entries, publish_results, read_image_stream

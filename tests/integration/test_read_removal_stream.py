@@ -13,7 +13,7 @@ from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import RemovalStatus
 from visual_memory.services.infrastructure.records.resource_leases import Leases
-from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 from visual_memory.services.intake.streams.accept_removal_entries import AcceptRemovalEntries

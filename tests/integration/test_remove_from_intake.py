@@ -22,8 +22,8 @@ from visual_memory.schemas.receipt import Event
 from visual_memory.schemas.removal import Removal, RemovalRequest, RemovalStatus
 from visual_memory.services.infrastructure.processes.private_redis import prepare_intake
 from visual_memory.services.infrastructure.records.tables import removals
-from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
 from visual_memory.services.infrastructure.redis_streams.rewrite_log import DUMPS
+from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 from visual_memory.services.intake.streams.find_covered_entries import StreamIntakeQueue

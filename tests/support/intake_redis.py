@@ -10,7 +10,7 @@ import redis
 
 from tests.support.running_service import new_folder, until
 from visual_memory.services.infrastructure.processes.private_redis import INTAKE_USER, intake_command, prepare_intake
-from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
 from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.settings import IntakeSettings

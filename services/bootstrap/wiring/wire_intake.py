@@ -14,7 +14,7 @@ from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.access.signing_secret import load_secret
 from visual_memory.services.infrastructure.processes.private_redis import INTAKE_USER, intake_command, prepare_intake
 from visual_memory.services.infrastructure.processes.supervisor import Child, stop
-from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
 from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.settings import Settings

@@ -27,7 +27,7 @@ from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs
-from visual_memory.services.infrastructure.task_queue.periodic_task_runs import PeriodicTaskRuns
+from visual_memory.services.infrastructure.task_queue.periodic_task_last_runs import PeriodicTaskRuns
 from visual_memory.services.intake.streams.find_covered_entries import StreamIntakeQueue
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.blocklist import Blocklist

@@ -30,7 +30,7 @@ from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs, Work
 from visual_memory.services.intake.accept_pictures import AcceptPictures
 from visual_memory.services.intake.amend_image import AmendImage
-from visual_memory.services.intake.put_images import PutImages
+from visual_memory.services.intake.execute_put_plan import PutImages
 from visual_memory.services.intake.remember_pictures import EmbedWithOthers, RememberPictures, no_other_encoders
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.settings import Settings

@@ -166,7 +166,7 @@ def _address(url: str | None) -> str:
 @contextmanager
 def _sent_files(state: Path | None, settings: "Settings", watched: str) -> "Iterator[SentFiles]":
     """Open the record of sent files: the given file, or one per folder and stream in the data folder."""
-    from visual_memory.services.infrastructure.storage.private_files import private_folder
+    from visual_memory.services.infrastructure.storage.owner_only_files import private_folder
     from visual_memory.services.watched_folder.sent_files import open_sent_files
 
     if state is None:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from visual_memory.services.infrastructure.storage.data_paths import DataPaths
-from visual_memory.services.infrastructure.storage.private_files import private_folder
+from visual_memory.services.infrastructure.storage.owner_only_files import private_folder
 from visual_memory.services.settings import IntakeSettings, Settings
 
 INTAKE_USER = "visual-memory"

@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from visual_memory.services.infrastructure.storage.private_files import private_folder
+from visual_memory.services.infrastructure.storage.owner_only_files import private_folder
 
 SOCKET_PATH_LIMIT = 90
 """Maximum length of a unix socket's path, in bytes; the kernel accepts 107."""

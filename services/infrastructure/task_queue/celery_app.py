@@ -4,7 +4,7 @@ from celery import Celery
 from kombu.entity import Queue
 
 from visual_memory.services.infrastructure.task_queue.beat_schedule import beat_schedule
-from visual_memory.services.infrastructure.task_queue.message_check import CheckingAMQP
+from visual_memory.services.infrastructure.task_queue.check_worker_messages import CheckingAMQP
 from visual_memory.services.infrastructure.task_queue.task_names import QUEUES, REMEMBER_QUEUE
 from visual_memory.services.settings import WorkerSettings
 

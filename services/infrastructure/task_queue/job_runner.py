@@ -7,7 +7,7 @@ beginning, so running it twice must be harmless.
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -120,3 +120,21 @@ class _ProgressWriter:
         finally:
             ended.set()
             thread.join()
+
+
+@dataclass(frozen=True)
+class SweepJobs:
+    """Enqueue tenants again whose jobs are overdue: the message was lost, or the worker died.
+
+    Attributes:
+        lease: as in `RunJobs`.
+        enqueue_again: enqueues those tenants that have no message in the queue; a failure is not reported.
+    """
+
+    jobs: Jobs
+    lease: timedelta
+    enqueue_again: Callable[[Iterable[str]], object]
+
+    def __call__(self) -> None:
+        """Enqueue the tenants that have jobs which no worker runs."""
+        self.enqueue_again(sorted(self.jobs.overdue(self.lease)))

@@ -7,7 +7,7 @@ PERIODIC_QUEUE = "periodic"
 JOB_QUEUE = "jobs"
 """One message for each tenant that has jobs."""
 INTAKE_QUEUE = "intake"
-"""Messages of external Celery producers: read by `services.intake.streams.celery_relay`, and by no worker."""
+"""Messages of external Celery producers: read by `services.intake.streams.relay_celery_messages`, and by no worker."""
 QUEUES = (REMEMBER_QUEUE, PERIODIC_QUEUE, JOB_QUEUE)
 
 REMEMBER_IMAGE = "visual_memory.remember_image"

@@ -13,7 +13,7 @@ from visual_memory.services.infrastructure.records.resource_leases import Supers
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Status
 from visual_memory.services.intake.accept_pictures import AcceptPictures, Upload
 from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
-from visual_memory.services.intake.streams.entry_fence import EntryFence
+from visual_memory.services.intake.streams.check_stream_ownership import EntryFence
 from visual_memory.services.intake.streams.parse_entries import (
     NOTHING,
     REFERENCE,

@@ -10,7 +10,7 @@ from typing import Any
 from visual_memory.schemas.dead_letter import DeadLetterPage, ShownDeadLetter
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.text_rules import respelled
-from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entries import DeadLetter
 from visual_memory.services.infrastructure.redis_streams.stream_keys import NOTHING, Inbox, order
 

@@ -13,7 +13,7 @@ import numpy as np
 from visual_memory.schemas.errors import InvalidVector, NotAnEvent, RefusedEvent, Unavailable
 from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.schemas.parse_intake_event import EventImage, parse_event
-from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entries import DeadLetter, Ended, Entry, Result, Status
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 from visual_memory.services.infrastructure.redis_streams.stream_users import StreamUsers

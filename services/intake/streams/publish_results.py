@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from visual_memory.schemas.image import State, StoredImage
-from visual_memory.services.infrastructure.redis_streams.redis_streams import PAGE, Streams
+from visual_memory.services.infrastructure.redis_streams.stream_commands import PAGE, Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entries import AcceptedEntry, Result, Status
 from visual_memory.services.memory.memory import Memory
 

@@ -18,10 +18,10 @@ from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.records.resource_leases import Lease, Leases, Superseded
-from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
 from visual_memory.services.intake.streams.accept_image_entries import REFUSED, AcceptImageEntries, HeldUp
-from visual_memory.services.intake.streams.entry_fence import EntryFence, Refusals, Undrained
+from visual_memory.services.intake.streams.check_stream_ownership import EntryFence, Refusals, Undrained
 from visual_memory.services.intake.streams.parse_entries import MAX_BYTES, MAX_ENTRIES, ReadableEntry, read
 from visual_memory.services.intake.streams.pending_entries import PendingEntries
 from visual_memory.services.removal.intake_contract import intake_resource

@@ -11,7 +11,7 @@ from datetime import timedelta
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.records.resource_leases import Lease, Leases, Superseded
-from visual_memory.services.infrastructure.redis_streams.redis_streams import PAGE, Streams
+from visual_memory.services.infrastructure.redis_streams.stream_commands import PAGE, Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.infrastructure.observability.json_logs import kind
-from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 
 POLL = 0.05

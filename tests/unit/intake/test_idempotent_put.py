@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.image import ImageFields, State, StoredImage
 from visual_memory.schemas.labels import LabelRule
-from visual_memory.services.intake.idempotent_put import Plan, Rules, ToPut, is_known, planned, sent_together
+from visual_memory.services.intake.plan_put import Plan, Rules, ToPut, is_known, planned, sent_together
 from visual_memory.services.memory.points.point_payload import AMENDABLE
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.running_service import new_folder
 from visual_memory.services.infrastructure.storage.data_paths import DataPaths
-from visual_memory.services.infrastructure.storage.private_files import private_folder, read_secret
+from visual_memory.services.infrastructure.storage.owner_only_files import private_folder, read_secret
 from visual_memory.services.settings import Settings
 
 NOBODY = 65534

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.celery_messages import MALFORMED, message, read
-from visual_memory.services.infrastructure.task_queue.message_check import MAX_BYTES, checked_message
+from visual_memory.services.infrastructure.task_queue.check_worker_messages import MAX_BYTES, checked_message
 from visual_memory.services.infrastructure.task_queue.task_names import REMEMBER
 
 KEPT = {"lang", "task", "id", "expires", "ignore_result"}

@@ -3,7 +3,7 @@
 import pytest
 
 from visual_memory.schemas.errors import InvalidRequest
-from visual_memory.services.infrastructure.task_queue.message_check import tenant_of
+from visual_memory.services.infrastructure.task_queue.check_worker_messages import tenant_of
 
 NO_TENANTS: list[object] = ["", "North", "a" * 64, "../north", "north/..", "a\n", "é", 7, None, ["north"], {"a": 1}]
 

@@ -24,7 +24,7 @@ from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.records.resource_leases import Lease, Leases, Superseded
 from visual_memory.services.infrastructure.task_queue.celery_intake_message import read_celery_message
 from visual_memory.services.infrastructure.task_queue.celery_intake_queue import CeleryIntakeQueue
-from visual_memory.services.infrastructure.task_queue.message_check import tenant_of
+from visual_memory.services.infrastructure.task_queue.check_worker_messages import tenant_of
 
 SOURCE = "celery"
 """The source of relayed events; the ``source`` of a message is that of its image."""

@@ -11,8 +11,8 @@ from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImag
 from visual_memory.schemas.labels import LabelRule
 from visual_memory.services.data_governance.retention_limits import RetentionLimits, check_expiry
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore, new_keys_of_vectors
-from visual_memory.services.intake.idempotent_put import Plan, Rules, ToPut, planned
-from visual_memory.services.intake.revert_writes import RevertWrites
+from visual_memory.services.intake.plan_put import Plan, Rules, ToPut, planned
+from visual_memory.services.intake.revert_refused_writes import RevertWrites
 from visual_memory.services.memory.conditional_writes import PutResult
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_payload import AMENDABLE
