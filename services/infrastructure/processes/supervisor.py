@@ -67,7 +67,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                process_group=0,  # and not a session, see `services.infrastructure.processes.cpu_threads.step_back`
+                process_group=0,  # and not a session, see `services.infrastructure.processes.low_priority.`
                 env={**os.environ, **self.environment},
                 preexec_fn=end_together,  # noqa: PLW1509 - the supervisor has one thread
             )
