@@ -67,7 +67,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                process_group=0,  # and not a session, see `services.infrastructure.processes.low_priority.`
+                process_group=0,  # not a session: see `cpu_threads.lower_priority`
                 env={**os.environ, **self.environment},
                 preexec_fn=end_together,  # noqa: PLW1509 - the supervisor has one thread
             )
