@@ -39,11 +39,12 @@ test-server: $(INSTALLED)
 	$(BIN)/python -m pytest tests/end_to_end --engine qdrant-grpc; grpc=$$?; \
 	exit $$((engines | http | grpc))
 
-# Format, lint and strict types.
+# Format, lint, strict types and import layers.
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

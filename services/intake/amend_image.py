@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from visual_memory.schemas.errors import Conflict, NotFound
 from visual_memory.schemas.field_types import FieldType, convert_metadata
 from visual_memory.schemas.image import ImagePatch, StoredImage, now
-from visual_memory.services.data_governance.retention_limits import RetentionLimits, check_expiry
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.intake.execute_put_plan import TRIES, refuse_marked
 from visual_memory.services.intake.plan_put import Plan
+from visual_memory.services.intake.retention_limits import RetentionLimits, check_expiry
 from visual_memory.services.intake.revert_refused_writes import RevertWrites
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.blocklist import Blocklist

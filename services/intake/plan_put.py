@@ -37,7 +37,7 @@ class Rules:
 
     Attributes:
         labels: what happens to the labels of a stored image.
-        limited: limits the expiry of an image; see `services.data_governance.retention_limits.RetentionLimits`.
+        limited: limits the expiry of an image; see `services.intake.retention_limits.RetentionLimits`.
         may_expire: whether a stored image may expire earlier than before.
     """
 

@@ -18,7 +18,6 @@ from visual_memory.services.classification.classify import Classify
 from visual_memory.services.curation.judgement.judge_memory import JudgeMemory
 from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
 from visual_memory.services.curation.judgement.vector_cache import VectorCache
-from visual_memory.services.data_governance.retention_limits import RetentionLimits
 from visual_memory.services.decisions.explanations.explain import Explain
 from visual_memory.services.decisions.explanations.explanation_jobs import RunExplanation
 from visual_memory.services.decoding.decode_many import Decoder
@@ -32,6 +31,7 @@ from visual_memory.services.intake.accept_pictures import AcceptPictures
 from visual_memory.services.intake.amend_image import AmendImage
 from visual_memory.services.intake.execute_put_plan import PutImages
 from visual_memory.services.intake.remember_pictures import EmbedWithOthers, RememberPictures, no_other_encoders
+from visual_memory.services.intake.retention_limits import RetentionLimits
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
