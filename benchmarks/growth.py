@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from benchmarks.__main__ import HERE, machine
 from benchmarks.clustered_vectors import DIMENSION, ENCODER, KIND, METADATA, TENANT, clustered, points
 from visual_memory.schemas.classify_options import Effort
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.engine_contract import Insert, Vectors
 from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine

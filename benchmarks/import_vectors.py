@@ -24,7 +24,7 @@ from benchmarks.tiny_encoder import tiny_encoder
 from visual_memory.schemas.image import now
 from visual_memory.services.cli.temporary_service import temporary_service
 from visual_memory.services.client.http_client import Client
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 

@@ -27,7 +27,7 @@ from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.upgrade_schema import upgrade_schema
 from visual_memory.services.infrastructure.storage.blob_store import BlobStore
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 

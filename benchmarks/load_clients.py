@@ -21,7 +21,7 @@ from visual_memory.schemas.image import State, now
 from visual_memory.services.cli.temporary_service import temporary_service
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.infrastructure.storage.data_paths import DataPaths
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.engine_contract import Insert, Point, Vectors
 from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
 

@@ -23,7 +23,7 @@ from benchmarks.clustered_vectors import CLUSTERS, DIMENSION, ENCODER, KIND, MET
 from benchmarks.result_table import Measure, Row, compare
 from visual_memory.schemas.classify_options import Effort, GroupBy
 from visual_memory.schemas.filter import Filter
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.engine_contract import Insert, Vectors
 from visual_memory.services.vector_engines.hnsw_parameters import EFFORTS, EffortParameters
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine

@@ -22,7 +22,7 @@ from visual_memory.services.encoder_migration.encoder_records import EncoderReco
 from visual_memory.services.infrastructure.records import backup_table_rows, database_flags
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.collection_schema import encoder_name_of, vector_name
 from visual_memory.services.memory.points.point_payload import flag_vector_only, to_image
 from visual_memory.services.receipts.check_log_entry import LogEntry

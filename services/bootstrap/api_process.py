@@ -61,7 +61,7 @@ from visual_memory.services.intake.accept_vectors import AcceptVectors
 from visual_memory.services.intake.amend_image import AmendImage
 from visual_memory.services.intake.picture_urls.fetch_url import HTTPS, FetchUrls
 from visual_memory.services.intake.streams.dead_letters import DeadLetters
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.removal_records import RemovalRecords
 from visual_memory.services.removal.steps.removal_steps import RemovalSteps
 from visual_memory.services.settings import RerankSettings, Settings

@@ -34,7 +34,7 @@ from visual_memory.services.encoder_migration.encoder_records import EncoderReco
 from visual_memory.services.encoder_migration.encoder_status import ListEncoderStatuses
 from visual_memory.services.encoder_migration.switch_encoder import SwitchEncoder
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.missing_vectors import MissingVectors
 from visual_memory.services.settings import Settings
 

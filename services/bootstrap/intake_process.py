@@ -54,7 +54,7 @@ from visual_memory.services.intake.streams.read_image_stream import ImageStreamR
 from visual_memory.services.intake.streams.read_removal_stream import RemovalStreamReader
 from visual_memory.services.intake.streams.reader_loop import ReaderLoop, StreamReader
 from visual_memory.services.intake.streams.relay_celery_messages import WAIT, CeleryRelay
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries
 from visual_memory.services.removal.removal_records import RemovalRecords
 from visual_memory.services.removal.removed_image_digests import Tombstones

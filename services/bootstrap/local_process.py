@@ -50,7 +50,7 @@ from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs
 from visual_memory.services.intake.accept_pictures import AcceptPictures
 from visual_memory.services.intake.embed_with_other_encoders import EmbedWithOtherEncoders
 from visual_memory.services.intake.remember_pictures import RememberPictures
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.optional_packages import check_installed
 from visual_memory.services.removal.erasure.erase_removed_data import EraseRemovedData
 from visual_memory.services.removal.removal_records import RemovalRecords

@@ -20,7 +20,7 @@ from visual_memory.services.bootstrap.wiring.wire_removal import (
 from visual_memory.services.data_governance.delete_tenant_rows import TenantRows
 from visual_memory.services.data_governance.end_tenant import EndTenant
 from visual_memory.services.data_governance.export_subject import ExportSubject
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.erasure.erase_removed_data import EraseRemovedData
 from visual_memory.services.removal.verify_removals import VerifyRemovals
 from visual_memory.services.settings import Settings

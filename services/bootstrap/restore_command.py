@@ -24,7 +24,7 @@ from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.json_import.import_json_records import import_json_records
 from visual_memory.services.infrastructure.records.json_import.json_files import JsonFiles
 from visual_memory.services.infrastructure.storage.data_paths import DataPaths
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.verify_removals import VerifyRemovals
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine

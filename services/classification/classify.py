@@ -14,7 +14,7 @@ from visual_memory.services.classification.search_voters import AS_IT_IS, Search
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.nearest_neighbours import Hits
 from visual_memory.services.memory.points.point_filters import in_state
 from visual_memory.services.memory.points.unit_vectors import to_units

@@ -11,7 +11,7 @@ from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.judgement import Judgement
 from visual_memory.services.infrastructure.observability import prometheus_metrics
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.nearest_neighbours import Hits
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.voting.image_reliability import reliability

@@ -10,7 +10,7 @@ from visual_memory.schemas.classify_options import ClassifyOptions, Effort
 from visual_memory.schemas.image import Doubt, StoredImage
 from visual_memory.schemas.labels import LabelCheck
 from visual_memory.services.memory.label_conflicts import LabelConflict
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.voting.decide import decide
 from visual_memory.services.voting.group_copies import first_groups
 

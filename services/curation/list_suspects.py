@@ -7,7 +7,7 @@ from itertools import islice
 from visual_memory.schemas.image import StoredImage, now
 from visual_memory.schemas.judgement import Suspect, Suspicion
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 
 BATCH = 200
 

@@ -15,7 +15,7 @@ from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import State
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_filters import UNMARKED, in_state
 
 PAGE = 1000

@@ -13,7 +13,7 @@ from visual_memory.services.curation.judgement.stored_judgements import StoredJu
 from visual_memory.services.curation.judgement.update_judgement_input import voting_clauses
 from visual_memory.services.infrastructure.records.clock_check import CLOCKS_DIFFER
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_filters import in_state
 
 JUDGED = in_state(State.REMEMBERED, State.MUTED)

@@ -15,7 +15,7 @@ from visual_memory.services.infrastructure.observability.log_and_continue import
 from visual_memory.services.infrastructure.records.clock_check import CLOCKS_DIFFER, is_over
 from visual_memory.services.infrastructure.records.database import Within, nothing_else
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_filters import in_state
 
 WAITING = in_state(State.WAITING)

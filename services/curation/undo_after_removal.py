@@ -21,7 +21,7 @@ from visual_memory.services.curation.judgement.judge_memory import make_judgemen
 from visual_memory.services.curation.judgement.judgement_input import JudgementInput, short_digest
 from visual_memory.services.curation.judgement.search_missing_neighbours import SearchMissingNeighbours
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_filters import doubted
 
 PAGE = 500

@@ -15,7 +15,7 @@ from visual_memory.schemas.image import StoredImage, has_picture, now
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.decoding.file_formats.recognise_format import media_type
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_payload import AMENDABLE
 from visual_memory.services.removal.blocklist import Blocklist
 from visual_memory.services.removal.intake_contract import IntakeQueue

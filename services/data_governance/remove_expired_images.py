@@ -8,7 +8,7 @@ from visual_memory.schemas.image import now
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.infrastructure.observability.log_and_continue import log_and_continue
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.removal_records import RemovalRecords
 from visual_memory.services.removal.steps.removal_steps import RemovalSteps
 

@@ -37,7 +37,7 @@ from visual_memory.services.decisions.decision_mentions import (
 from visual_memory.services.decisions.scrub_decision import FLOATS, query_vector, scrubbed
 from visual_memory.services.infrastructure.records.database import Database, Within, batches, nothing_else
 from visual_memory.services.infrastructure.records.tables import decisions
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.vector_digests import vector_digests
 from visual_memory.services.removal.blocklist import CONTENT, SUBJECT, VECTOR, Blocklist
 from visual_memory.services.removal.values_named_in_filters import field_values

@@ -20,7 +20,7 @@ from visual_memory.services.encoder_migration.encoder_records import EncoderReco
 from visual_memory.services.evaluation.measures.paired_statistics import EncodedImages, compare
 from visual_memory.services.evaluation.neighbour_matrix import LabelledVectors
 from visual_memory.services.evaluation.search_with_progress import Progress
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 Embed = Callable[[str, Sequence[bytes]], Vectors]

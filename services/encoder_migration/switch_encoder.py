@@ -10,7 +10,7 @@ from visual_memory.services.curation.judgement.judge_memory import JudgeMemory
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 
 FILL_WAIT_SECONDS = 10.0
 """How long a switch waits for the vectors of images that arrived during the judgements."""

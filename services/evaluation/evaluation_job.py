@@ -21,7 +21,7 @@ from visual_memory.services.evaluation.request_evaluation import THUMBNAIL_SIDE,
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.infrastructure.task_queue.job_records import OwnedJob
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 
 MAX_IMAGES = 200_000
 """Their vectors are in a worker's memory at once: 1 GB with 1,280 dimensions."""

@@ -18,7 +18,7 @@ from visual_memory.services.evaluation.evaluation_records import Evaluations
 from visual_memory.services.evaluation.neighbour_matrix import Vectors
 from visual_memory.services.infrastructure.records.database import Within, nothing_else
 from visual_memory.services.intake.accept_pictures import Upload
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.optional_packages import evaluation_fault
 from visual_memory.services.removal.blocklist import SUBJECT, Blocklist
 from visual_memory.services.removal.values_named_in_filters import field_values

@@ -12,7 +12,7 @@ from visual_memory.services.infrastructure.observability import prometheus_metri
 from visual_memory.services.infrastructure.storage.picture_store import new_keys_of_vectors
 from visual_memory.services.intake.execute_put_plan import NO_FENCE, PutImages, WriteFence
 from visual_memory.services.intake.plan_put import Plan, ToPut, planned, sent_together
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.unit_vectors import to_units
 from visual_memory.services.memory.points.vector_digests import unit_digests
 from visual_memory.services.vector_engines.engine_contract import Vectors

@@ -11,7 +11,7 @@ from visual_memory.services.intake.execute_put_plan import TRIES, refuse_marked
 from visual_memory.services.intake.plan_put import Plan
 from visual_memory.services.intake.retention_limits import RetentionLimits, check_expiry
 from visual_memory.services.intake.revert_refused_writes import RevertWrites
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.blocklist import Blocklist
 
 

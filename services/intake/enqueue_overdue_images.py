@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from visual_memory.services.infrastructure.task_queue.enqueue import TaskQueue
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from visual_memory.services.intake.plan_put import Plan, Rules, ToPut, planned
 from visual_memory.services.intake.retention_limits import RetentionLimits, check_expiry
 from visual_memory.services.intake.revert_refused_writes import RevertWrites
 from visual_memory.services.memory.conditional_writes import PutResult
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_payload import AMENDABLE
 from visual_memory.services.removal.blocklist import Blocklist
 from visual_memory.services.vector_engines.engine_contract import Vectors

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from visual_memory.schemas.image import StoredImage, now
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.intake.plan_put import Plan
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_payload import AMENDABLE
 from visual_memory.services.removal.blocklist import Blocklist
 

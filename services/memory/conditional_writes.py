@@ -9,7 +9,7 @@ from visual_memory.schemas.filter import Clause, matches
 from visual_memory.schemas.image import StoredImage, next_revision, now, point_id
 from visual_memory.services.memory.points.point_filters import same_pictures, unamended
 from visual_memory.services.memory.points.point_payload import AMENDABLE, amendment, grouped_by, to_point
-from visual_memory.services.memory.points.stamped_writes import Points, by_id
+from visual_memory.services.memory.points.read_and_write_points import Points, by_id
 from visual_memory.services.memory.points.unit_vectors import check_units
 from visual_memory.services.vector_engines.engine_contract import (
     Delete,

@@ -16,7 +16,7 @@ from visual_memory.services.memory.points.point_filters import (
     within,
 )
 from visual_memory.services.memory.points.point_payload import grouped_by, to_image
-from visual_memory.services.memory.points.stamped_writes import Points
+from visual_memory.services.memory.points.read_and_write_points import Points
 from visual_memory.services.vector_engines.engine_contract import PointFilter, SetPayload, Write
 
 NOT_BEGUN = MappingProxyType({"begun_at": None, "lease": None})

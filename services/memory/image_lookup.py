@@ -16,7 +16,7 @@ from visual_memory.services.memory.points.point_filters import (
     within,
 )
 from visual_memory.services.memory.points.point_payload import to_image
-from visual_memory.services.memory.points.stamped_writes import Points
+from visual_memory.services.memory.points.read_and_write_points import Points
 from visual_memory.services.memory.points.vector_digests import vector_digests
 from visual_memory.services.memory.vote_conditions import VoteConditions
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, PointFilter, Vectors

@@ -8,7 +8,7 @@ from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import Doubt, State, StoredImage
 from visual_memory.services.memory.muted_images import NOT_DOUBTED
 from visual_memory.services.memory.points.point_filters import UNMARKED, doubted, in_state, same_pictures, within
-from visual_memory.services.memory.points.stamped_writes import Points
+from visual_memory.services.memory.points.read_and_write_points import Points
 from visual_memory.services.vector_engines.engine_contract import Payload, SetPayload
 
 LABEL_DOUBTS = doubted(Doubt.HELD, Doubt.WARNED)

@@ -33,7 +33,7 @@ class MissingVectors:
     """The remembered and muted images that lack the vector of one encoder.
 
     Its writes do not change how images vote, so none is stamped. It raises the same errors as
-    `services.memory.memory.Memory`.
+    `services.memory.memory_facade.Memory`.
 
     Args:
         engine: stores the points.

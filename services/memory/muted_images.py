@@ -7,7 +7,7 @@ from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import Doubt, State
 from visual_memory.services.memory.image_leases import NOT_BEGUN
 from visual_memory.services.memory.points.point_filters import UNMARKED, doubted, in_state, within
-from visual_memory.services.memory.points.stamped_writes import Points
+from visual_memory.services.memory.points.read_and_write_points import Points
 from visual_memory.services.vector_engines.engine_contract import Payload, SetPayload, Write
 
 NOT_DOUBTED = MappingProxyType({"doubt": None, "reason": None, "objectors": None, "pruned_from": None})

@@ -9,7 +9,7 @@ from visual_memory.schemas.classify_options import MAX_TIMES_K, Effort, GroupBy
 from visual_memory.schemas.filter import Clause
 from visual_memory.services.memory.points.point_filters import known_at, within
 from visual_memory.services.memory.points.point_payload import to_labels
-from visual_memory.services.memory.points.stamped_writes import Points
+from visual_memory.services.memory.points.read_and_write_points import Points
 from visual_memory.services.memory.points.unit_vectors import check_queries
 from visual_memory.services.memory.vote_conditions import VoteConditions
 from visual_memory.services.vector_engines.engine_contract import Answer, Search, Vectors

@@ -8,7 +8,7 @@ from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import point_id
 from visual_memory.services.memory.muted_images import undo_peer_effects
 from visual_memory.services.memory.points.point_filters import MARKED, UNMARKED, accepted_by, marked_by, within
-from visual_memory.services.memory.points.stamped_writes import Points
+from visual_memory.services.memory.points.read_and_write_points import Points
 from visual_memory.services.vector_engines.engine_contract import Delete, PointFilter, SetPayload
 
 

@@ -13,7 +13,7 @@ from visual_memory.services.memory.label_conflicts import LabelConflict
 from visual_memory.services.memory.muted_images import NOT_DOUBTED
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.memory.points.point_filters import doubted
-from visual_memory.services.memory.points.stamped_writes import Points
+from visual_memory.services.memory.points.read_and_write_points import Points
 from visual_memory.services.memory.points.unit_vectors import check_units
 from visual_memory.services.vector_engines.engine_contract import (
     NamedVectors,

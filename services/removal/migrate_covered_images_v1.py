@@ -6,7 +6,7 @@ from sqlalchemy import String, cast, delete, select, tuple_
 
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import covered_images
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 
 PAGE = 1000
 

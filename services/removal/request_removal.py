@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.receipt import RequestedPayload, Requester
 from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalRequest
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.receipts.filter_digest import FilterDigests
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.removal.covered_image_records import EVERYTHING

@@ -7,7 +7,7 @@ from typing import Any
 
 from visual_memory.schemas.image import StoredImage
 from visual_memory.services.infrastructure.storage.picture_store import FileKind, PictureStore
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.receipts.check_receipt_against_log import ReceiptCheck
 from visual_memory.services.receipts.mirror.sync_mirror import MirrorSync
 from visual_memory.services.receipts.receipt_log import ReceiptLog

@@ -10,7 +10,7 @@ import pytest
 from tests.support.memory_images import DIMENSION, ENCODER, METADATA, Owner, quick_folder
 from tests.support.qdrant_local_mode import local_client
 from tests.support.qdrant_servers import SERVER_ENGINES, server_engine
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.engine_contract import Engine
 from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine

@@ -21,7 +21,7 @@ from tests.support.running_service import until
 from visual_memory.schemas.classify_options import Effort
 from visual_memory.schemas.errors import OutOfSpace, Unavailable
 from visual_memory.schemas.image import StoredImage
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_filters import marked_by
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Compaction, Engine, Insert
 from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient

@@ -28,7 +28,7 @@ from visual_memory.schemas.field_types import FieldType
 from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.infrastructure.storage.disk_space import MIB, REMOVE
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_filters import marked_by, within
 from visual_memory.services.memory.points.point_payload import to_point
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Index, Insert, SetPayload
@@ -154,7 +154,9 @@ def test_a_mark_on_more_points_than_the_room_allows_is_refused(
     disk: Disk, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(memory, [image("t", f"i{n}", source="s" if n < 10 else None) for n in range(100)])
-    monkeypatch.setattr("visual_memory.services.vector_engines.qdrant_edge.resolve_writes.PER_POINT", FLOOR // 200)
+    monkeypatch.setattr(
+        "visual_memory.services.vector_engines.qdrant_edge.points_changed_by_writes.PER_POINT", FLOOR // 200
+    )
     disk.free = FLOOR * 0.25 + FLOOR // 200 * 50
     with pytest.raises(OutOfSpace):
         memory.marks.mark("t", [], "r")

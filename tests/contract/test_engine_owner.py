@@ -18,7 +18,7 @@ from tests.support.running_service import until
 from visual_memory.schemas.classify_options import Effort
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.image import State
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.memory.points.point_filters import marked_by, within
 from visual_memory.services.settings import StoreSettings

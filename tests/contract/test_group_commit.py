@@ -11,7 +11,7 @@ import pytest
 from tests.support.memory_images import image, put
 from visual_memory.schemas.errors import OutOfSpace
 from visual_memory.schemas.image import State
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 from visual_memory.services.vector_engines.qdrant_edge.group_commit import GroupCommit
 from visual_memory.services.vector_engines.qdrant_edge.shard_files import ShardFiles

@@ -13,7 +13,7 @@ from visual_memory.schemas.classify_options import Effort
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.collection_schema import INDEXES_IN_MEMORY
 from visual_memory.services.memory.points.point_filters import within
 from visual_memory.services.vector_engines.engine_contract import (

@@ -19,7 +19,7 @@ from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import State, StoredImage, now, point_id
 from visual_memory.services.memory.conditional_writes import PutResult
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.nearest_neighbours import Hits
 from visual_memory.services.memory.points.point_filters import marked_by, within
 from visual_memory.services.memory.points.point_payload import to_point

@@ -30,7 +30,7 @@ from visual_memory.schemas.errors import InvalidVector
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.image import State, StoredImage
 from visual_memory.services.infrastructure.storage.picture_store import new_keys_of_vectors
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.memory.points.page_cursor import random_cursor
 from visual_memory.services.memory.points.point_payload import to_image

@@ -17,7 +17,7 @@ from visual_memory.schemas.classify_options import Effort
 from visual_memory.schemas.errors import EncoderMismatch, Unavailable
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.memory.points.point_filters import within
 from visual_memory.services.vector_engines.engine_contract import (

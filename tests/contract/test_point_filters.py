@@ -11,7 +11,7 @@ from tests.support.memory_images import METADATA, image, put
 from visual_memory.schemas.field_types import FIELDS, FieldType
 from visual_memory.schemas.filter import Clause, Filter, matches
 from visual_memory.schemas.text_rules import BREAKS, repaired
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 

@@ -13,7 +13,7 @@ from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause, matches
 from visual_memory.schemas.image import Doubt, State, StoredImage, now
 from visual_memory.services.memory.label_conflicts import LabelConflict
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_filters import MARKED, UNMARKED, marked_by
 from visual_memory.services.memory.points.unit_vectors import to_units
 from visual_memory.services.memory.points.vector_digests import OFFSETS, vector_digests

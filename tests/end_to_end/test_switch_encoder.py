@@ -36,7 +36,7 @@ from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
 from visual_memory.services.infrastructure.storage.data_paths import DataPaths
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import Vectors

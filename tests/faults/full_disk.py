@@ -18,7 +18,7 @@ from visual_memory.schemas.errors import OutOfSpace, Unavailable
 from visual_memory.schemas.image import State, StoredImage, point_id
 from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 from visual_memory.services.infrastructure.storage.disk_space import MIB
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_filters import marked_by, within
 from visual_memory.services.vector_engines.engine_contract import NamedVectors, UpdateVectors
 from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient

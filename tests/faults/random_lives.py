@@ -29,7 +29,7 @@ from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.data_governance.remove_expired_images import RemoveExpiredImages
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.intake.accept_pictures import Upload
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.unit_vectors import to_units
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT
 from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient

@@ -18,7 +18,7 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.intake.remember_pictures import RememberPictures
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
 
 SLICE = 4

@@ -14,7 +14,7 @@ from tests.support.memory_images import quick_folder
 from tests.support.wired_service import METADATA, Parts, Pixels
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.errors import EncoderMismatch
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 MEMORIES = 400

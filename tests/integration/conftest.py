@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.memory_images import quick_folder
 from tests.support.wired_service import METADATA, Parts, Pixels, close_databases, faulty_sandbox, sound_sandbox
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 

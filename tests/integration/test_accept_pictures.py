@@ -15,7 +15,7 @@ from visual_memory.schemas.image import ImageFields, State
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.intake.accept_pictures import Upload
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.engine_contract import Engine
 
 

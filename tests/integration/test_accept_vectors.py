@@ -17,7 +17,7 @@ from visual_memory.schemas.errors import BeingRemoved, Blocked, InvalidRequest, 
 from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage, has_picture, now
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.missing_vectors import MissingVectors
 from visual_memory.services.vector_engines.engine_contract import Vectors
 

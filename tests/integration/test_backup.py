@@ -36,7 +36,7 @@ from visual_memory.services.access.api_keys import ApiKeys
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.infrastructure.records import database_flags
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Engine
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 

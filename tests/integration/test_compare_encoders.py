@@ -20,7 +20,7 @@ from visual_memory.schemas.evaluation_results import EvaluationOptions
 from visual_memory.schemas.image import ImageFields, State, StoredImage, now
 from visual_memory.services.encoder_migration.compare_encoders import CompareEncoders, LabelledPictures
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine

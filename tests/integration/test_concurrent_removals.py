@@ -21,7 +21,7 @@ from visual_memory.services.decisions.remove_from_decisions import RemoveFromDec
 from visual_memory.services.decisions.stored_decisions import StoredDecisions, insert_decision
 from visual_memory.services.infrastructure.records import tables
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.covered_image_records import CoveredImages
 
 

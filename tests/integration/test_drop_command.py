@@ -15,7 +15,7 @@ from visual_memory.services.cli.commands.encoder import app
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.load_encoder import identify
 from visual_memory.services.infrastructure.storage.data_paths import DataPaths
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.settings import EncoderSettings, Settings
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine

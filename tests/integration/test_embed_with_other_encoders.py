@@ -15,7 +15,7 @@ from visual_memory.schemas.image import State
 from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.intake.embed_with_other_encoders import EmbedWithOtherEncoders
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 

@@ -17,7 +17,7 @@ from visual_memory.schemas.image import now
 from visual_memory.schemas.receipt import Event
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.infrastructure.task_queue.periodic_task_last_runs import PeriodicTaskRuns
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.erasure.erase_removed_data import SMALL_BYTES, SMALL_DELAY, EraseRemovedData
 from visual_memory.services.removal.erasure.remove_orphan_files import RemoveOrphanFiles
 

@@ -40,7 +40,7 @@ from visual_memory.services.infrastructure.task_queue.job_records import Jobs, S
 from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs
 from visual_memory.services.infrastructure.task_queue.periodic_task_last_runs import PeriodicTaskRuns
 from visual_memory.services.intake.accept_pictures import Upload
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.covered_image_records import CoveredImages
 from visual_memory.services.removal.erasure.remove_orphan_files import RemoveOrphanFiles
 

@@ -30,7 +30,7 @@ from visual_memory.services.infrastructure.records.tables import judgements
 from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs, OwnedJob, Stopped
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress, RunJobs
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.covered_image_records import CoveredImages
 from visual_memory.services.vector_engines.engine_contract import Vectors
 

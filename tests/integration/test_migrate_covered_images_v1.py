@@ -9,7 +9,7 @@ import pytest
 from tests.support.running_service import new_folder
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import covered_images, removals
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.migrate_covered_images_v1 import delete_incomplete_records
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 

@@ -14,7 +14,7 @@ from visual_memory.schemas.image import Doubt, State
 from visual_memory.schemas.labels import LabelCheck
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.curation.mute_and_relabel import CurateImages
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.engine_contract import Engine
 
 

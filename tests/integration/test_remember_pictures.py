@@ -30,7 +30,7 @@ from visual_memory.schemas.labels import LabelCheck
 from visual_memory.services.curation.check_labels import CheckLabels
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.intake.remember_pictures import RememberPictures
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.engine_contract import Engine
 
 ODD = (7, 7)

@@ -17,7 +17,7 @@ from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.schemas.receipt import Event
 from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 from visual_memory.services.infrastructure.records.tables import leases
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.covered_image_records import CoveredImages
 from visual_memory.services.removal.removal_records import removal_resource
 from visual_memory.services.removal.steps.removal_steps import RemovalSteps

@@ -16,7 +16,7 @@ from visual_memory.schemas.image import ImagePatch, now
 from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 from visual_memory.services.data_governance.remove_expired_images import RemoveExpiredImages
 from visual_memory.services.intake.retention_limits import RetentionLimits
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)

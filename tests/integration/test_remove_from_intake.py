@@ -27,7 +27,7 @@ from visual_memory.services.infrastructure.redis_streams.stream_commands import 
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 from visual_memory.services.intake.streams.find_covered_entries import StreamIntakeQueue
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.intake_contract import QueuedEntry, intake_resource
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries
 

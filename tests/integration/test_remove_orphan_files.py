@@ -19,7 +19,7 @@ from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.image import now
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.infrastructure.task_queue.periodic_task_last_runs import PeriodicTaskRuns
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.erasure.remove_orphan_files import RemoveOrphanFiles
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 

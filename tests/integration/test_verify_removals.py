@@ -13,7 +13,7 @@ from visual_memory.schemas.errors import NotFound
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.infrastructure.records.tables import receipt_log, removals
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.verify_removals import Findings
 
 REQUEST = RemovalRequest(filter=Filter({"subject": "ann"}), reason="asked to")

@@ -19,7 +19,7 @@ from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause, Filter
 from visual_memory.schemas.image import State, StoredImage
 from visual_memory.services.memory.conditional_writes import PutResult
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_filters import marked_by
 from visual_memory.services.memory.store_embeddings import NotRemembered
 from visual_memory.services.vector_engines.engine_contract import Vectors

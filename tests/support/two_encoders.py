@@ -30,7 +30,7 @@ from visual_memory.services.encoder_migration.encoder_records import EncoderReco
 from visual_memory.services.encoder_migration.fill_pass import FillPass
 from visual_memory.services.encoder_migration.switch_encoder import EncoderResources, SwitchEncoder
 from visual_memory.services.infrastructure.storage.blob_store import BlobStore
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.missing_vectors import MissingVectors
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.settings import EncoderSettings

@@ -75,7 +75,7 @@ from visual_memory.services.infrastructure.task_queue.job_runner import Progress
 from visual_memory.services.intake.accept_pictures import AcceptPictures, Upload
 from visual_memory.services.intake.amend_image import AmendImage
 from visual_memory.services.intake.remember_pictures import RememberPictures
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.erasure.erase_removed_data import EraseRemovedData
 from visual_memory.services.removal.intake_contract import IntakeQueue, NoIntake
 from visual_memory.services.removal.steps.removal_steps import RemovalSteps

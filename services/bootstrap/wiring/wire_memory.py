@@ -21,7 +21,7 @@ from visual_memory.services.infrastructure.observability import prometheus_metri
 from visual_memory.services.infrastructure.processes import cpu_threads
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.data_paths import DataPaths
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.missing_vectors import MissingVectors
 from visual_memory.services.memory.points.collection_schema import stored_encoder
 from visual_memory.services.memory.points.normalise_stored_text import normalise_points, points_are_normalised

@@ -29,7 +29,7 @@ from visual_memory.services.infrastructure.storage.picture_store import PictureS
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs
 from visual_memory.services.infrastructure.task_queue.periodic_task_last_runs import PeriodicTaskRuns
 from visual_memory.services.intake.streams.find_covered_entries import StreamIntakeQueue
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.blocklist import Blocklist
 from visual_memory.services.removal.compare_records_with_log import RemovalRecordCheck
 from visual_memory.services.removal.covered_image_records import CoveredImageRecords, RemovalHook

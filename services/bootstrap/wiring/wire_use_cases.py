@@ -32,7 +32,7 @@ from visual_memory.services.intake.amend_image import AmendImage
 from visual_memory.services.intake.execute_put_plan import PutImages
 from visual_memory.services.intake.remember_pictures import EmbedWithOthers, RememberPictures, no_other_encoders
 from visual_memory.services.intake.retention_limits import RetentionLimits
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
 

@@ -26,7 +26,7 @@ from visual_memory.services.classification.reranking.vision_model import VisionM
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.covered_image_records import CoveredImages
 from visual_memory.services.settings import RerankSettings
 

@@ -21,7 +21,7 @@ from visual_memory.services.curation.judgement.update_judgement_input import Upd
 from visual_memory.services.infrastructure.records.clock_check import CLOCKS_DIFFER
 from visual_memory.services.infrastructure.task_queue.job_records import OwnedJob
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_filters import doubted
 from visual_memory.services.voting.exact_neighbours import MISSING, Rows
 from visual_memory.services.voting.image_reliability import count_votes, votes_are_right

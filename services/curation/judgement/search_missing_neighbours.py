@@ -12,7 +12,7 @@ from visual_memory.schemas.image import State
 from visual_memory.services.curation.judgement.judge_memory import neighbours_searched, sample_rows
 from visual_memory.services.curation.judgement.judgement_input import JudgementInput, short_digest
 from visual_memory.services.curation.judgement.neighbour_lists import MAX_NEIGHBOURS, MIN_NEIGHBOURS, NeighbourLists
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.voting.exact_neighbours import MISSING, SLACK, Rows
 

@@ -17,7 +17,7 @@ from visual_memory.services.curation.judgement.neighbour_lists import Mask
 from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.infrastructure.processes import cpu_threads
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_filters import in_state, not_expired
 from visual_memory.services.vector_engines.engine_contract import Vectors
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.errors import EncoderMismatch
 from visual_memory.services.classification.classify import Classify
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from visual_memory.schemas.image import StoredImage
 from visual_memory.services.decisions.explanations.explanation_budget import AS_A_JOB, Budget, OverBudget, no_progress
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 
 TOP = 20
 READ_AT_ONCE = 1000

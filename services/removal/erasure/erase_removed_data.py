@@ -16,7 +16,7 @@ from visual_memory.schemas.image import now
 from visual_memory.schemas.receipt import Claim, ErasurePayload, Event
 from visual_memory.services.infrastructure.observability.log_and_continue import log_and_continue
 from visual_memory.services.infrastructure.records.resource_leases import Lease
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.removal.erasure.erasure_records import ErasureRecords
 from visual_memory.services.removal.erasure.remove_orphan_files import RemoveOrphanFiles

@@ -18,7 +18,7 @@ from visual_memory.services.infrastructure.observability.log_and_continue import
 from visual_memory.services.infrastructure.records.clock_check import is_over
 from visual_memory.services.infrastructure.storage.picture_store import FileKind, PictureFile, PictureStore
 from visual_memory.services.infrastructure.task_queue.periodic_task_last_runs import PeriodicTaskRuns
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 
 BATCH = 500
 DUTY = "tidy"

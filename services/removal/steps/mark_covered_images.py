@@ -16,7 +16,7 @@ from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause, Filter, Not, matches
 from visual_memory.schemas.removal import Removal
 from visual_memory.services.infrastructure.records.resource_leases import Lease
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_filters import marked_by
 from visual_memory.services.removal.blocklist import CONTENT, SUBJECT, VECTOR, Blocklist
 from visual_memory.services.removal.covered_image_records import PAGE, VECTORS, CoveredImageRecords, MarkedImage

@@ -31,7 +31,7 @@ from visual_memory.services.infrastructure.observability import prometheus_metri
 from visual_memory.services.infrastructure.observability.log_and_continue import log_and_continue
 from visual_memory.services.infrastructure.records.resource_leases import Lease, Superseded
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.receipts.receipt_log import DuplicateEntry
 from visual_memory.services.removal.covered_image_records import (
     EVERYTHING,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
-from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_filters import marked_by
 from visual_memory.services.removal.covered_image_records import CoveredImage
 from visual_memory.services.removal.removal_records import RemovalState

@@ -33,7 +33,7 @@ from visual_memory.services.vector_engines.qdrant_edge.edge_converters import (
 )
 from visual_memory.services.vector_engines.qdrant_edge.group_commit import GroupCommit
 from visual_memory.services.vector_engines.qdrant_edge.index_schedule import IndexSchedule
-from visual_memory.services.vector_engines.qdrant_edge.resolve_writes import (
+from visual_memory.services.vector_engines.qdrant_edge.points_changed_by_writes import (
     bytes_per_point,
     floor_share,
     has_vectors_of,

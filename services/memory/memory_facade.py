@@ -11,7 +11,7 @@ from visual_memory.services.memory.missing_vectors import MissingVectors
 from visual_memory.services.memory.muted_images import MutedImages
 from visual_memory.services.memory.nearest_neighbours import NeighbourSearch
 from visual_memory.services.memory.points.collection_schema import open_collection
-from visual_memory.services.memory.points.stamped_writes import Points
+from visual_memory.services.memory.points.read_and_write_points import Points
 from visual_memory.services.memory.removal_marks import RemovalMarks
 from visual_memory.services.memory.store_embeddings import EmbeddingWriter
 from visual_memory.services.vector_engines.engine_contract import Compaction, Engine
