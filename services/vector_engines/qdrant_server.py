@@ -27,7 +27,6 @@ from visual_memory.services.vector_engines.engine_contract import (
 )
 from visual_memory.services.vector_engines.hnsw_parameters import EF_CONSTRUCT, FULL_SCAN_KIB, HNSW_M, QUANTILE
 from visual_memory.services.vector_engines.qdrant_server_converters import (
-    split_into_requests,
     to_operation,
     to_qdrant_filter,
     to_qdrant_index,
@@ -35,6 +34,7 @@ from visual_memory.services.vector_engines.qdrant_server_converters import (
     without_missing_points,
 )
 from visual_memory.services.vector_engines.qdrant_server_vacuum import Vacuum
+from visual_memory.services.vector_engines.split_server_writes import split_into_requests
 
 ALL = 2**31 - 1
 STRONG = models.WriteOrdering.STRONG  # so that a conditional write sees the write before it on every replica

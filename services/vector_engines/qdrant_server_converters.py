@@ -1,6 +1,6 @@
 """Convert filters, writes, indexes and searches of the contract to models of the Qdrant client."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,9 +22,6 @@ from visual_memory.services.vector_engines.engine_contract import (
 )
 from visual_memory.services.vector_engines.hnsw_parameters import EFFORTS
 from visual_memory.services.vector_engines.translate_filter import translate_filter
-
-MAX_NUMBERS = 2**20
-"""Numbers of vectors in one request: each takes about 20 bytes of JSON, and a server accepts 32 MiB."""
 
 
 def to_qdrant_index(index: Index) -> Any:
@@ -51,30 +48,6 @@ def to_search_params(search: Search) -> models.SearchParams:
         return models.SearchParams(exact=True)
     rescored = models.QuantizationSearchParams(rescore=True, oversampling=effort.oversampling(search.k))
     return models.SearchParams(hnsw_ef=effort.ef(far=search.far), quantization=rescored)
-
-
-def split_into_requests(writes: Sequence[Write]) -> Iterator[list[Write]]:
-    """Split writes into requests of a size that a server accepts."""
-    request, size = list[Write](), 0
-    for part in (part for write in writes for part in _parts(write)):
-        numbers = vectors.rows.size if (vectors := getattr(part, "vectors", None)) is not None else 0
-        if request and size + numbers > MAX_NUMBERS:
-            yield request
-            request, size = [], 0
-        request.append(part)
-        size += numbers
-    if request:
-        yield request
-
-
-def _parts(write: Write) -> list[Write]:
-    if not isinstance(write, Insert | Replace) or write.vectors is None:
-        return [write]
-    vectors, size = write.vectors, max(1, MAX_NUMBERS // write.vectors.rows.shape[1])
-    return [
-        replace(write, points=write.points[start:end], vectors=NamedVectors(vectors.name, vectors.rows[start:end]))
-        for start, end in ((start, start + size) for start in range(0, len(write.points), size))
-    ]
 
 
 def without_missing_points(writes: Sequence[Write], existing: Collection[str]) -> list[Write]:
