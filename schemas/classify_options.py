@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.text_rules import Moment
+from visual_memory.schemas.moments import Moment
 
 MAX_K = 1000
 MAX_TIMES_K = 4

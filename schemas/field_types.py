@@ -16,10 +16,10 @@ from pydantic import (
 
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.image import State
+from visual_memory.schemas.moments import Moment
 from visual_memory.schemas.text_rules import (
     MetadataInteger,
     MetadataValue,
-    Moment,
 )
 
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from visual_memory.schemas.errors import PreconditionFailed
 from visual_memory.schemas.labels import FormerLabels
-from visual_memory.schemas.text_rules import FileName, ImageId, Labels, Metadata, Moment, StoredValue, Text
+from visual_memory.schemas.moments import Moment
+from visual_memory.schemas.text_rules import FileName, ImageId, Labels, Metadata, StoredValue, Text
 
 MAX_HISTORY = 16
 REVISION_BITS = 32

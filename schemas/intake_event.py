@@ -21,9 +21,10 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from visual_memory.schemas.image import ImageFields
+from visual_memory.schemas.moments import Moment
 from visual_memory.schemas.picture_base64 import Picture
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.schemas.text_rules import Moment, check_seen
+from visual_memory.schemas.text_rules import check_seen
 
 IMAGE: Final = "visual-memory.image.v1"
 REMOVAL: Final = "visual-memory.removal.v1"

@@ -1,4 +1,4 @@
-"""Rules for text, labels, ids, moments and metadata, the same in every interface.
+"""Rules for text, labels, ids and metadata, the same in every interface.
 
 Text is normalised to Unicode's NFC, without white space at its ends, so that two ways to write "José" are one subject.
 Letters that look alike, or are wide, are not changed. Invisible characters are refused, because two subjects could look
@@ -7,11 +7,10 @@ the same with them.
 
 import re
 import unicodedata
-from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, FiniteFloat, StrictBool, StrictInt
+from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat, StrictBool, StrictInt
 
 from visual_memory.schemas.invisible_characters import unseen_character
 
@@ -132,20 +131,6 @@ def _distinct(values: list[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def _moment_text(value: object) -> object:
-    """Refuse numbers, which could be seconds or milliseconds, and dates without a time."""
-    if not isinstance(value, datetime) and not (isinstance(value, str) and "T" in value.upper()):
-        raise ValueError("a moment is written with its time zone: 2026-01-31T12:00:00Z")
-    return value
-
-
-def _in_utc(value: datetime) -> datetime:
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("a moment is within the years 1 to 9999 in UTC") from None
-
-
 def _not_whole(value: object) -> object:
     """Refuse an integer, which could silently lose its last digits as a float."""
     if isinstance(value, int):
@@ -187,7 +172,6 @@ Label = Annotated[Text, AfterValidator(_label)]
 Labels = Annotated[list[Label], Field(min_length=1, max_length=MAX_LABELS), AfterValidator(_distinct)]
 FileName = Annotated[Text, AfterValidator(_file_name)]
 ImageId = Annotated[str, Field(json_schema_extra={"pattern": f"^{IMAGE_ID.pattern}$"}), AfterValidator(_image_id)]
-Moment = Annotated[AwareDatetime, BeforeValidator(_moment_text), AfterValidator(_in_utc)]
 MetadataText = Annotated[str, Field(max_length=METADATA_LENGTH, strict=True)]
 MetadataInteger = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 MetadataFloat = Annotated[FiniteFloat, Field(strict=True), BeforeValidator(_not_whole)]

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Query, Response
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.moments import Moment
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalRequest
-from visual_memory.schemas.text_rules import Moment
 from visual_memory.services.access.audit_log import RUNNING
 from visual_memory.services.api.authenticate import Caller, CallerDep, IdempotencyKey, ServiceDep
 from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
