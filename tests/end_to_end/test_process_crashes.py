@@ -13,7 +13,7 @@ import psutil
 import pytest
 import redis
 
-from tests.support.running_service import Stack, fields, running, suspended, unique, until
+from tests.support.running_service import Stack, as_tenant, fields, running, suspended, unique, until
 from tests.support.service_stores import service_stores
 from tests.support.shape_pictures import picture
 from visual_memory.schemas.image import State
@@ -214,7 +214,7 @@ def test_sigterm_stops_every_process_and_the_data_survive(victim: Stack) -> None
     _, left = psutil.wait_procs(family, 5)
     assert left == []
 
-    with running(victim.data) as again:
+    with running(victim.data) as started, as_tenant(started, victim.tenant) as again:
         held = again.remembered([*remembered, *waiting])
         assert {image_id: held[image_id] for image_id in remembered} == images
         assert voters(again, source) == {*remembered, *waiting}
