@@ -8,7 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from benchmarks.result_table import Row, compare, seconds
 from visual_memory.services.infrastructure.processes import cpu_threads
-from visual_memory.services.voting.exact_neighbours import Vectors, nearest
+from visual_memory.services.voting.brute_force_neighbours import Vectors, nearest
 
 QUERIES, MEMORIES, DIMENSION, K = 10_000, 100_000, 384, 100
 TOPICS = 300

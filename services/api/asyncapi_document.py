@@ -6,7 +6,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from visual_memory.schemas.intake_event import MAX_EVENT, ImageEvent, RemovalEvent
-from visual_memory.services.infrastructure.redis_streams.stream_entries import Status
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import Status
 from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
 
 ASYNCAPI = "/asyncapi.json"

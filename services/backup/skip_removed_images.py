@@ -12,7 +12,7 @@ from visual_memory.schemas.receipt import Event
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import receipt_log, removals, tombstones
 from visual_memory.services.removal.blocklist import Blocklist
-from visual_memory.services.removal.removed_image_digests import Tombstones, picture_digest
+from visual_memory.services.removal.tombstones import Tombstones, picture_digest
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ from visual_memory.services.intake.streams.relay_celery_messages import WAIT, Ce
 from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries
 from visual_memory.services.removal.removal_records import RemovalRecords
-from visual_memory.services.removal.removed_image_digests import Tombstones
+from visual_memory.services.removal.tombstones import Tombstones
 from visual_memory.services.settings import Settings
 
 TIMEOUT = WAIT + 4

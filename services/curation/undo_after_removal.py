@@ -16,7 +16,7 @@ from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import Doubt, State, StoredImage
 from visual_memory.schemas.judgement import Judgement
-from visual_memory.services.curation.check_labels import CheckLabels
+from visual_memory.services.curation.check_labels_of_new_images import CheckLabels
 from visual_memory.services.curation.judgement.judge_memory import make_judgement, wrong_votes
 from visual_memory.services.curation.judgement.judgement_input import JudgementInput, short_digest
 from visual_memory.services.curation.judgement.search_missing_neighbours import SearchMissingNeighbours

@@ -16,7 +16,7 @@ from visual_memory.services.voting.batch_votes import (
     shares_label,
     winners_by_k,
 )
-from visual_memory.services.voting.exact_neighbours import MISSING
+from visual_memory.services.voting.brute_force_neighbours import MISSING
 from visual_memory.services.voting.group_copies import voting_order
 from visual_memory.services.voting.vote_weights import vote_weights
 

@@ -10,7 +10,7 @@ from visual_memory.schemas.errors import InvalidRequest, sentence
 from visual_memory.schemas.evaluation_results import NeighbourList
 from visual_memory.schemas.strict_json import check_keys
 from visual_memory.services.evaluation.neighbour_matrix import NeighbourMatrix, Neighbours, build_neighbour_matrix
-from visual_memory.services.voting.exact_neighbours import MISSING
+from visual_memory.services.voting.brute_force_neighbours import MISSING
 from visual_memory.services.voting.image_reliability import HARD_K
 
 Classes = str | list[str]

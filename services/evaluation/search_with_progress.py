@@ -9,7 +9,7 @@ from visual_memory.schemas.classify_options import MAX_TIMES_K
 from visual_memory.services.evaluation.neighbour_matrix import Neighbours, T, Vectors, slices
 from visual_memory.services.infrastructure.processes import cpu_threads
 from visual_memory.services.voting.batch_votes import Integers
-from visual_memory.services.voting.exact_neighbours import MISSING, nearest
+from visual_memory.services.voting.brute_force_neighbours import MISSING, nearest
 from visual_memory.services.voting.group_copies import voting_order
 
 Progress = Callable[[str, int, int], None]
@@ -26,7 +26,7 @@ def exact_search(
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     contents: Integers | None = None,
 ) -> Neighbours:
-    """Find the exact neighbours of queries; see `services.voting.exact_neighbours.nearest`.
+    """Find the exact neighbours of queries; see `services.voting.brute_force_neighbours.nearest`.
 
     With `contents` of the images, as many neighbours are returned as are needed for k votes, up to 4 k.
     """

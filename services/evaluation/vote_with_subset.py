@@ -8,7 +8,7 @@ from visual_memory.schemas.evaluation_results import EvaluationOptions
 from visual_memory.services.evaluation.neighbour_matrix import NeighbourMatrix, Neighbours, Vectors
 from visual_memory.services.evaluation.search_with_progress import exact_search
 from visual_memory.services.voting.batch_votes import Integers
-from visual_memory.services.voting.exact_neighbours import MISSING
+from visual_memory.services.voting.brute_force_neighbours import MISSING
 
 MAX_QUERIES = 5000
 """Sample size for measures that repeat the search with other memories: the error is then known to 0.7 points."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from visual_memory.schemas.errors import DecoderFailed, NotFound, Unavailable, VisualMemoryError
 from visual_memory.schemas.image import StoredImage, point_id
-from visual_memory.services.curation.check_labels import CheckLabels
+from visual_memory.services.curation.check_labels_of_new_images import CheckLabels
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics

@@ -13,7 +13,7 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import NO_PICTURE, State, StoredImage
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import covered_images
-from visual_memory.services.removal.removed_image_digests import Tombstones
+from visual_memory.services.removal.tombstones import Tombstones
 
 KNOWN = {"image_id", "state", "content_hash", "picture"}
 VECTORS = "vector_digests"

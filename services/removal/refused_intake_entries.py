@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select, update
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import refused_entries as refused
 from visual_memory.services.infrastructure.records.tables import removals, tombstones
-from visual_memory.services.removal.removed_image_digests import Tombstones
+from visual_memory.services.removal.tombstones import Tombstones
 
 BATCH = 500
 

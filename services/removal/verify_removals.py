@@ -16,7 +16,7 @@ from visual_memory.services.removal.compare_records_with_log import RemovalRecor
 from visual_memory.services.removal.covered_image_records import CoveredImages, RemovalHook
 from visual_memory.services.removal.erasure.erasure_records import ErasureRecords
 from visual_memory.services.removal.removal_records import RemovalRecords
-from visual_memory.services.removal.removed_image_digests import Tombstones
+from visual_memory.services.removal.tombstones import Tombstones
 
 PAGE = 500
 

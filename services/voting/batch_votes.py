@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from visual_memory.services.voting.brute_force_neighbours import MISSING
 from visual_memory.services.voting.decide import TIE
-from visual_memory.services.voting.exact_neighbours import MISSING
 from visual_memory.services.voting.group_copies import first_equal_column
 
 Integers = NDArray[np.int64]

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from visual_memory.schemas.classify_options import MAX_LEVEL, ClassifyOptions, GroupBy, Prune
 from visual_memory.schemas.errors import NotJudged
 from visual_memory.schemas.judgement import CalibrationSample, Judgement
+from visual_memory.services.voting.brute_force_neighbours import MISSING
 from visual_memory.services.voting.conformal_prediction_sets import nonconformity
-from visual_memory.services.voting.exact_neighbours import MISSING
 from visual_memory.services.voting.group_copies import voting_order
 from visual_memory.services.voting.image_reliability import reliability
 from visual_memory.services.voting.label_hierarchy import cut_labels

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visual_memory.services.voting.batch_votes import Integers, shares_label
-from visual_memory.services.voting.exact_neighbours import MISSING
+from visual_memory.services.voting.brute_force_neighbours import MISSING
 
 SOFT = 1.75
 SOFT_K = 10

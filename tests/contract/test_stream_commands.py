@@ -11,7 +11,7 @@ from tests.support.intake_redis import PASSWORD, IntakeServer, intake_server
 from tests.support.running_service import unique
 from visual_memory.schemas.errors import OutOfSpace, Unavailable
 from visual_memory.services.infrastructure.redis_streams.stream_commands import PAGE, Streams
-from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import Ended, Entry, Result, Status
 from visual_memory.services.infrastructure.redis_streams.stream_keys import NOTHING, Inbox, StreamKeys, order
 
 

@@ -8,7 +8,7 @@ from tests.support.intake_redis import IntakeServer, intake_server
 from tests.support.running_service import unique
 from visual_memory.schemas.errors import InvalidRequest, OutOfSpace
 from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
-from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Result, Status
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import Ended, Result, Status
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 from visual_memory.services.intake.streams.dead_letters import MAX_BYTES, DeadLetters, subjects_of
 

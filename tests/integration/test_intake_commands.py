@@ -16,8 +16,8 @@ from visual_memory.services.bootstrap.wiring.wire_records import audit_of, recor
 from visual_memory.services.cli.app import app
 from visual_memory.services.cli.temporary_service import free_port
 from visual_memory.services.infrastructure.processes.private_redis import INTAKE_USER
-from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Status
-from visual_memory.services.infrastructure.redis_streams.stream_entries import Result as Said
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import Ended, Status
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import Result as Said
 from visual_memory.services.settings import Settings
 
 

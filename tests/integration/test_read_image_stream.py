@@ -30,7 +30,7 @@ from visual_memory.services.intake.streams.publish_results import PublishResults
 from visual_memory.services.intake.streams.read_image_stream import MAX_TRIES, ImageStreamReader
 from visual_memory.services.removal.intake_contract import intake_resource
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries, RefusedEntry
-from visual_memory.services.removal.removed_image_digests import Tombstones
+from visual_memory.services.removal.tombstones import Tombstones
 
 DURATION = timedelta(seconds=30)
 

@@ -14,7 +14,7 @@ from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import RemovalStatus
 from visual_memory.services.infrastructure.records.resource_leases import Leases
 from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
-from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import Ended, Entry, Result, Status
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 from visual_memory.services.intake.streams.accept_removal_entries import AcceptRemovalEntries
 from visual_memory.services.intake.streams.find_covered_entries import StreamIntakeQueue

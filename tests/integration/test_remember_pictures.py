@@ -27,7 +27,7 @@ from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.image import State
 from visual_memory.schemas.labels import LabelCheck
-from visual_memory.services.curation.check_labels import CheckLabels
+from visual_memory.services.curation.check_labels_of_new_images import CheckLabels
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.intake.remember_pictures import RememberPictures
 from visual_memory.services.memory.memory_facade import Memory

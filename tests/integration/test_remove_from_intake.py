@@ -24,7 +24,7 @@ from visual_memory.services.infrastructure.processes.private_redis import prepar
 from visual_memory.services.infrastructure.records.tables import removals
 from visual_memory.services.infrastructure.redis_streams.rewrite_log import DUMPS
 from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
-from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import Ended, Entry, Result, Status
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 from visual_memory.services.intake.streams.find_covered_entries import StreamIntakeQueue
 from visual_memory.services.memory.memory_facade import Memory

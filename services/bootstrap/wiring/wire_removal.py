@@ -12,7 +12,7 @@ from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.access.signing_secret import Secret
 from visual_memory.services.bootstrap.wiring.wire_intake import intake_redis, streams_of
 from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts, receipts_of
-from visual_memory.services.curation.check_labels import CheckLabels
+from visual_memory.services.curation.check_labels_of_new_images import CheckLabels
 from visual_memory.services.curation.judgement.search_missing_neighbours import SearchMissingNeighbours
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
@@ -40,12 +40,12 @@ from visual_memory.services.removal.erasure.remove_orphan_files import RemoveOrp
 from visual_memory.services.removal.intake_contract import IntakeQueue, NoIntake
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries
 from visual_memory.services.removal.removal_records import RemovalRecords
-from visual_memory.services.removal.removed_image_digests import Tombstones
 from visual_memory.services.removal.request_removal import RequestRemoval
 from visual_memory.services.removal.steps.mark_covered_images import MarkCoveredImages
 from visual_memory.services.removal.steps.removal_steps import RemovalSteps
 from visual_memory.services.removal.steps.remove_from_intake import RemoveFromIntake
 from visual_memory.services.removal.steps.seal_receipt import SealReceipt
+from visual_memory.services.removal.tombstones import Tombstones
 from visual_memory.services.removal.verify_removals import VerifyRemovals
 from visual_memory.services.settings import Settings
 

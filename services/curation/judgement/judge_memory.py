@@ -23,7 +23,7 @@ from visual_memory.services.infrastructure.task_queue.job_records import OwnedJo
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress
 from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_filters import doubted
-from visual_memory.services.voting.exact_neighbours import MISSING, Rows
+from visual_memory.services.voting.brute_force_neighbours import MISSING, Rows
 from visual_memory.services.voting.image_reliability import count_votes, votes_are_right
 
 SAMPLE = 1000

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from visual_memory.schemas.classify_options import VoteOptions
 from visual_memory.schemas.judgement import ClassReport
 from visual_memory.services.voting.batch_votes import Integers, class_scores, collect_ballots, in_labels, winners_by_k
-from visual_memory.services.voting.exact_neighbours import MISSING, Rows, Similarities
+from visual_memory.services.voting.brute_force_neighbours import MISSING, Rows, Similarities
 from visual_memory.services.voting.group_copies import voting_order
 from visual_memory.services.voting.image_reliability import number_labels
 from visual_memory.services.voting.vote_weights import vote_weights

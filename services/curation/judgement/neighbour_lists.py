@@ -2,8 +2,8 @@
 
 Each list is the beginning of the complete order of all other images, by descending similarity, then by ascending row.
 That stays true when images are removed, and when new ones are inserted before its end, so a list is searched anew only
-if it becomes too short. A similarity depends on the two vectors alone (see `services.voting.exact_neighbours`), so a
-list does not depend on the order in which images arrived.
+if it becomes too short. A similarity depends on the two vectors alone (see `services.voting.brute_force_neighbours`),
+so a list does not depend on the order in which images arrived.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from visual_memory.services.voting.exact_neighbours import (
+from visual_memory.services.voting.brute_force_neighbours import (
     GATHERED_BYTES,
     MISSING,
     SLACK,
@@ -148,7 +148,7 @@ class _DistinctVectors:
         return np.clip(found, -1, 1)[back]
 
     def nearest(self, queries: Rows, threads: int) -> tuple[Similarities, Rows]:
-        """The neighbours of some rows; see `services.voting.exact_neighbours.nearest`."""
+        """The neighbours of some rows; see `services.voting.brute_force_neighbours.nearest`."""
         if len(self.first) == len(self.which):
             return nearest(self.vectors[queries], self.vectors, MAX_NEIGHBOURS, queries, threads)
         distinct, back = np.unique(self.which[queries], return_inverse=True)

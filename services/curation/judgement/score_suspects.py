@@ -6,7 +6,7 @@ import numpy as np
 
 from visual_memory.schemas.judgement import Suspect, Suspicion
 from visual_memory.services.curation.judgement.leave_one_out_votes import ImagesWithNeighbours, LeaveOneOutVote
-from visual_memory.services.voting.exact_neighbours import MISSING
+from visual_memory.services.voting.brute_force_neighbours import MISSING
 
 MAX_SUSPECTS = 1000
 """At most so many suspects of each kind are stored."""

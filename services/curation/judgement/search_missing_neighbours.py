@@ -14,7 +14,7 @@ from visual_memory.services.curation.judgement.judgement_input import JudgementI
 from visual_memory.services.curation.judgement.neighbour_lists import MAX_NEIGHBOURS, MIN_NEIGHBOURS, NeighbourLists
 from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.engine_contract import Vectors
-from visual_memory.services.voting.exact_neighbours import MISSING, SLACK, Rows
+from visual_memory.services.voting.brute_force_neighbours import MISSING, SLACK, Rows
 
 MAX_SEARCHED = 512
 """For more images than this, a pass over the whole memory is cheaper."""

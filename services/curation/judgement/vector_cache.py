@@ -9,7 +9,7 @@ import numpy as np
 from visual_memory.services.curation.judgement.judgement_input import Digests
 from visual_memory.services.curation.judgement.neighbour_lists import Mask
 from visual_memory.services.vector_engines.engine_contract import Vectors
-from visual_memory.services.voting.exact_neighbours import Rows
+from visual_memory.services.voting.brute_force_neighbours import Rows
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from visual_memory.schemas.explanation import Counterfactual, Pivot
 from visual_memory.schemas.image import State
 from visual_memory.services.classification.classify import Classify
 from visual_memory.services.classification.search_voters import WhatIf
-from visual_memory.services.decisions.explanations.classify_again import ClassifyAgain, of_vote_alone
+from visual_memory.services.decisions.explanations.classify_stored_query import ClassifyAgain, of_vote_alone
 from visual_memory.services.decisions.explanations.explanation_budget import AS_A_JOB, Budget, OverBudget, no_progress
 from visual_memory.services.decisions.scrub_decision import query_vector
 from visual_memory.services.decisions.stored_decisions import StoredDecisions

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from visual_memory.services.classification.classify import Classify
-from visual_memory.services.decisions.explanations.classify_again import ClassifyAgain
+from visual_memory.services.decisions.explanations.classify_stored_query import ClassifyAgain
 from visual_memory.services.decisions.explanations.counterfactual import FindCounterfactual
 from visual_memory.services.decisions.explanations.influence import MeasureInfluence
 from visual_memory.services.decisions.explanations.intervention_preview import PreviewIntervention

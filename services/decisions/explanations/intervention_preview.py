@@ -13,7 +13,7 @@ from visual_memory.schemas.explanation import LabelChange, Preview, PreviewReque
 from visual_memory.schemas.filter import MAX_VALUES
 from visual_memory.schemas.stored_decision import StoredDecision
 from visual_memory.services.classification.search_voters import WhatIf
-from visual_memory.services.decisions.explanations.classify_again import ClassifyAgain, of_vote_alone
+from visual_memory.services.decisions.explanations.classify_stored_query import ClassifyAgain, of_vote_alone
 from visual_memory.services.decisions.explanations.explanation_budget import AT_ONCE
 from visual_memory.services.decisions.scrub_decision import query_vector
 from visual_memory.services.decisions.stored_decisions import StoredDecisions

@@ -8,7 +8,7 @@ from visual_memory.schemas.explanation import Gone, Relabelled, Replay, ReplayRe
 from visual_memory.schemas.filter import Clause, matches
 from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.services.classification.search_voters import WhatIf
-from visual_memory.services.decisions.explanations.classify_again import ClassifyAgain, with_all_neighbours
+from visual_memory.services.decisions.explanations.classify_stored_query import ClassifyAgain, with_all_neighbours
 from visual_memory.services.decisions.scrub_decision import query_vector
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from visual_memory.services.evaluation.neighbour_matrix import NeighbourMatrix, Neighbours
 from visual_memory.services.voting.batch_votes import Integers, shares_label
-from visual_memory.services.voting.exact_neighbours import MISSING
+from visual_memory.services.voting.brute_force_neighbours import MISSING
 from visual_memory.services.voting.image_reliability import HARD_K, SOFT_K, count_votes, hard_threshold, reliability
 
 Search = Callable[[Integers, int], Neighbours]

@@ -22,7 +22,7 @@ from visual_memory.schemas.judgement import ClassReport
 from visual_memory.services.evaluation.measures.confidence_reliability import confidence, fit_temperature, reliability
 from visual_memory.services.evaluation.neighbour_matrix import NeighbourMatrix, Neighbours, slices
 from visual_memory.services.voting.batch_votes import Integers, class_scores, in_labels, winners_by_k
-from visual_memory.services.voting.exact_neighbours import MISSING
+from visual_memory.services.voting.brute_force_neighbours import MISSING
 
 ALPHAS = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 TEMPERATURES = (0.01, 0.03, 0.05, 0.07, 0.1, 0.2, 0.5)

@@ -4,7 +4,7 @@ import numpy as np
 
 from visual_memory.services.evaluation.search_with_progress import Progress
 from visual_memory.services.evaluation.vote_with_subset import FOLDS, MAX_QUERIES, SubsetVote
-from visual_memory.services.voting.exact_neighbours import MISSING
+from visual_memory.services.voting.brute_force_neighbours import MISSING
 
 
 def novelty_auroc(vote: SubsetVote, progress: Progress) -> float | None:

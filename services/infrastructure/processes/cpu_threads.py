@@ -9,7 +9,7 @@ threads, and independent ones run concurrently:
 - decoders are processes with one thread, at most one per core, and only as many as are needed;
 - threads that wait for the store, a decoder or a caller are not limited, because they use no core;
 - matrix products of numpy may use all cores, since OpenBLAS does not spin for long; where many run concurrently, each
-  uses one core (`services.voting.exact_neighbours.nearest`).
+  uses one core (`services.voting.brute_force_neighbours.nearest`).
 
 Work that no caller waits for has the lowest priority: it uses only cores that are idle otherwise.
 """

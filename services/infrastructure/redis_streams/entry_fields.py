@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from visual_memory.schemas.intake_event import MAX_EVENT
-from visual_memory.services.infrastructure.redis_streams.stream_entries import (
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import (
     KEPT,
     AcceptedEntry,
     Ended,

@@ -24,7 +24,7 @@ from visual_memory.services.infrastructure.redis_streams.entry_fields import (
     to_entry,
 )
 from visual_memory.services.infrastructure.redis_streams.rewrite_log import rewrite_log
-from visual_memory.services.infrastructure.redis_streams.stream_entries import (
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import (
     AcceptedEntry,
     Backlog,
     DeadLetter,

@@ -8,7 +8,7 @@ from prometheus_client.registry import Collector
 
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
-from visual_memory.services.infrastructure.redis_streams.stream_entries import Backlog
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import Backlog
 
 GAUGES: dict[str, tuple[str, Callable[[Backlog], float]]] = {
     "lag": ("Entries on the stream: unread, at work or held up.", lambda backlog: backlog.entries),

@@ -10,7 +10,7 @@ from visual_memory.schemas.image import Accepted, State, point_id
 from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.records.resource_leases import Superseded
-from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Status
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import Ended, Status
 from visual_memory.services.intake.accept_pictures import AcceptPictures, Upload
 from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
 from visual_memory.services.intake.streams.check_stream_ownership import EntryFence

@@ -13,7 +13,7 @@ from visual_memory.schemas.parse_intake_event import parse_removal
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.access.audit_log import RUNNING, AuditLog
-from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import Ended, Entry, Result, Status
 from visual_memory.services.removal.steps.removal_steps import RemovalSteps
 
 NAMES = uuid.UUID("6a1f8f1e-6b0a-5c56-9d4e-0f3c8f0f2b77")

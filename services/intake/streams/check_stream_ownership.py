@@ -7,7 +7,7 @@ from typing import Protocol
 
 from visual_memory.schemas.errors import BeingRemoved, Unavailable
 from visual_memory.services.infrastructure.records.resource_leases import Lease, Leases, Superseded
-from visual_memory.services.infrastructure.redis_streams.stream_entries import Entry
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import Entry
 from visual_memory.services.infrastructure.redis_streams.stream_keys import order
 
 Undrained = Callable[[str], Sequence[str | None]]

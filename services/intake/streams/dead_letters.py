@@ -11,7 +11,7 @@ from visual_memory.schemas.dead_letter import DeadLetterPage, ShownDeadLetter
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.text_rules import respelled
 from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
-from visual_memory.services.infrastructure.redis_streams.stream_entries import DeadLetter
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import DeadLetter
 from visual_memory.services.infrastructure.redis_streams.stream_keys import NOTHING, Inbox, order
 
 MAX_BYTES = 4 * 2**20

@@ -14,7 +14,13 @@ from visual_memory.schemas.errors import InvalidVector, NotAnEvent, RefusedEvent
 from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.schemas.parse_intake_event import EventImage, parse_event
 from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
-from visual_memory.services.infrastructure.redis_streams.stream_entries import DeadLetter, Ended, Entry, Result, Status
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import (
+    DeadLetter,
+    Ended,
+    Entry,
+    Result,
+    Status,
+)
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 from visual_memory.services.infrastructure.redis_streams.stream_users import StreamUsers
 from visual_memory.services.memory.points.point_payload import AMENDABLE

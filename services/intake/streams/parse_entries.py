@@ -9,7 +9,7 @@ import numpy as np
 
 from visual_memory.schemas.errors import NotAnEvent, RefusedEvent
 from visual_memory.schemas.parse_intake_event import EventImage, ParsedEvent, parse_event
-from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import Ended, Entry, Result, Status
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 REFERENCE = "reference"

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from visual_memory.services.infrastructure.redis_streams.stream_entries import Entry
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import Entry
 from visual_memory.services.intake.streams.parse_entries import ReadableEntry, read
 
 MAX_PENDING = 1000

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from visual_memory.schemas.image import State, StoredImage
 from visual_memory.services.infrastructure.redis_streams.stream_commands import PAGE, Streams
-from visual_memory.services.infrastructure.redis_streams.stream_entries import AcceptedEntry, Result, Status
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import AcceptedEntry, Result, Status
 from visual_memory.services.memory.memory_facade import Memory
 
 AT_ONCE = 10 * PAGE

@@ -19,7 +19,7 @@ from visual_memory.services.infrastructure.observability import prometheus_metri
 from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.records.resource_leases import Lease, Leases, Superseded
 from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
-from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import Ended, Entry, Result, Status
 from visual_memory.services.intake.streams.accept_image_entries import REFUSED, AcceptImageEntries, HeldUp
 from visual_memory.services.intake.streams.check_stream_ownership import EntryFence, Refusals, Undrained
 from visual_memory.services.intake.streams.parse_entries import MAX_BYTES, MAX_ENTRIES, ReadableEntry, read

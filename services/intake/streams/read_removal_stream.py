@@ -12,7 +12,7 @@ from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.records.resource_leases import Lease, Leases, Superseded
 from visual_memory.services.infrastructure.redis_streams.stream_commands import PAGE, Streams
-from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import Ended, Entry, Result, Status
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 
 MAX_TRIES = 5

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from visual_memory.schemas.errors import OutOfSpace, Unavailable
 from visual_memory.services.infrastructure.storage.disk_space import NEW
+from visual_memory.services.vector_engines.qdrant_edge.exclusive_writes import WriteTracker
 from visual_memory.services.vector_engines.qdrant_edge.index_builder import IndexFailed, build_index
 from visual_memory.services.vector_engines.qdrant_edge.index_schedule import index_is_due, index_pays
 from visual_memory.services.vector_engines.qdrant_edge.shard_copy import ShardCopy
 from visual_memory.services.vector_engines.qdrant_edge.shard_files import Shard, ShardFiles, sync_shard
-from visual_memory.services.vector_engines.qdrant_edge.write_tracker import WriteTracker
 
 ROUNDS = 10
 FEW = 100

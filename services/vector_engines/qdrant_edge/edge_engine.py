@@ -31,6 +31,7 @@ from visual_memory.services.vector_engines.qdrant_edge.edge_converters import (
     to_edge_index,
     to_search_params,
 )
+from visual_memory.services.vector_engines.qdrant_edge.exclusive_writes import WriteTracker
 from visual_memory.services.vector_engines.qdrant_edge.group_commit import GroupCommit
 from visual_memory.services.vector_engines.qdrant_edge.index_schedule import IndexSchedule
 from visual_memory.services.vector_engines.qdrant_edge.points_changed_by_writes import (
@@ -41,7 +42,6 @@ from visual_memory.services.vector_engines.qdrant_edge.points_changed_by_writes 
 )
 from visual_memory.services.vector_engines.qdrant_edge.segment_flusher import SegmentFlusher
 from visual_memory.services.vector_engines.qdrant_edge.shard_files import Shard, ShardFiles
-from visual_memory.services.vector_engines.qdrant_edge.write_tracker import WriteTracker
 
 ALL = 2**31 - 1
 AT_ONCE = 16

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import qdrant_edge as edge
 
 from visual_memory.services.vector_engines.hnsw_parameters import FULL_SCAN_KIB
+from visual_memory.services.vector_engines.qdrant_edge.exclusive_writes import WriteTracker
 from visual_memory.services.vector_engines.qdrant_edge.shard_files import Shard
-from visual_memory.services.vector_engines.qdrant_edge.write_tracker import WriteTracker
 
 LOOK_SECONDS = 30.0
 REST_SECONDS = 3600.0

@@ -17,8 +17,8 @@ from visual_memory.services.vector_engines.engine_contract import (
     check_vector_names,
 )
 from visual_memory.services.vector_engines.qdrant_edge.edge_converters import to_edge_filter, to_edge_points
+from visual_memory.services.vector_engines.qdrant_edge.exclusive_writes import Ids
 from visual_memory.services.vector_engines.qdrant_edge.shard_files import Shard
-from visual_memory.services.vector_engines.qdrant_edge.write_tracker import Ids
 
 ALL = 2**31 - 1
 PER_POINT = 512

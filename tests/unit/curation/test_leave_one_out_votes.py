@@ -19,8 +19,8 @@ from visual_memory.services.curation.judgement.leave_one_out_votes import (
 from visual_memory.services.curation.judgement.score_suspects import find_suspects
 from visual_memory.services.memory.nearest_neighbours import Hit
 from visual_memory.services.voting import image_reliability
+from visual_memory.services.voting.brute_force_neighbours import MISSING, nearest
 from visual_memory.services.voting.decide import decide
-from visual_memory.services.voting.exact_neighbours import MISSING, nearest
 from visual_memory.services.voting.group_copies import first_groups
 from visual_memory.services.voting.image_reliability import count_votes, reliability, votes_are_right
 

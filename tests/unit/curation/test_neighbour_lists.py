@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.support.memory_images import units
 from visual_memory.services.curation.judgement import neighbour_lists
 from visual_memory.services.curation.judgement.neighbour_lists import NeighbourLists
-from visual_memory.services.voting import exact_neighbours
-from visual_memory.services.voting.exact_neighbours import MISSING, Vectors
+from visual_memory.services.voting import brute_force_neighbours
+from visual_memory.services.voting.brute_force_neighbours import MISSING, Vectors
 
 DIMENSION = 12
 DIRECTIONS = np.concatenate([units(30, seed=1, dimension=DIMENSION), units(30, seed=1, dimension=DIMENSION)[:1] + 1e-7])
@@ -46,7 +46,7 @@ def test_they_are_those_made_anew_whatever_came_and_went(
         patch.setattr(neighbour_lists, "MAX_NEIGHBOURS", kept + margin)
         patch.setattr(neighbour_lists, "NEW_BATCH", at_once)
         patch.setattr(neighbour_lists, "OLD_BATCH", at_once + 1)
-        patch.setattr(exact_neighbours, "GATHERED_BYTES", 100)
+        patch.setattr(brute_force_neighbours, "GATHERED_BYTES", 100)
         lists, vectors = NeighbourLists.of_none(), np.empty((0, DIMENSION), np.float32)
         for kind, number, seed in moves:
             chance = Random(seed)

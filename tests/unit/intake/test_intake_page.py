@@ -9,7 +9,7 @@ import pytest
 from tests.unit.test_settings import documented
 from visual_memory.schemas.intake_event import IMAGE
 from visual_memory.schemas.parse_intake_event import parse_event, parse_removal
-from visual_memory.services.infrastructure.redis_streams.stream_entries import Status
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import Status
 
 PAGE = (Path(__file__).parents[3] / "docs" / "intake.md").read_text(encoding="utf-8")
 EVENTS = re.findall(r"^```json\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

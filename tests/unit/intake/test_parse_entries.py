@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.support.intake_events import image_event
-from visual_memory.services.infrastructure.redis_streams.stream_entries import Entry
+from visual_memory.services.infrastructure.redis_streams.stream_entry_types import Entry
 from visual_memory.services.intake.streams.parse_entries import ReadableEntry, read, runs
 
 PICTURE = {"picture": "cGljdHVyZQ=="}

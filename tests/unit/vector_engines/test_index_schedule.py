@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import pytest
 
 from visual_memory.services.vector_engines.qdrant_edge import index_schedule
+from visual_memory.services.vector_engines.qdrant_edge.exclusive_writes import WriteTracker
 from visual_memory.services.vector_engines.qdrant_edge.index_schedule import (
     LOOK_SECONDS,
     MAX_POSTPONED,
     REST_SECONDS,
     IndexSchedule,
 )
-from visual_memory.services.vector_engines.qdrant_edge.write_tracker import WriteTracker
 
 
 class Looks(threading.Event):

@@ -15,8 +15,8 @@ from visual_memory.services.voting.batch_votes import (
     in_labels,
     winners_by_k,
 )
+from visual_memory.services.voting.brute_force_neighbours import MISSING
 from visual_memory.services.voting.decide import TIE, decide
-from visual_memory.services.voting.exact_neighbours import MISSING
 from visual_memory.services.voting.vote_weights import vote_weights
 
 LABELS = 4

@@ -13,10 +13,10 @@ from sklearn.datasets import load_digits
 from tests.support.voting_neighbours import Seen
 from visual_memory.schemas.classify_options import ClassifyOptions, GroupBy, Prune, Vote
 from visual_memory.schemas.judgement import CalibrationSample
+from visual_memory.services.voting.brute_force_neighbours import nearest
 from visual_memory.services.voting.calibration_scores import calibrate
 from visual_memory.services.voting.conformal_prediction_sets import set_share
 from visual_memory.services.voting.decide import decide
-from visual_memory.services.voting.exact_neighbours import nearest
 from visual_memory.services.voting.group_copies import first_groups, into_groups
 from visual_memory.services.voting.label_hierarchy import cut_labels
 

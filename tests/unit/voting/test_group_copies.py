@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from tests.support.voting_neighbours import Seen
 from visual_memory.schemas.classify_options import ClassifyOptions, GroupBy, Vote
+from visual_memory.services.voting.brute_force_neighbours import MISSING
 from visual_memory.services.voting.decide import decide
-from visual_memory.services.voting.exact_neighbours import MISSING
 from visual_memory.services.voting.group_copies import first_groups, into_groups, voting_order
 
 seen = st.lists(

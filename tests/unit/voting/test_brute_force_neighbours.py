@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.memory_images import units
-from visual_memory.services.voting import exact_neighbours
-from visual_memory.services.voting.exact_neighbours import MISSING, Vectors, nearest
+from visual_memory.services.voting import brute_force_neighbours
+from visual_memory.services.voting.brute_force_neighbours import MISSING, Vectors, nearest
 
 
 def signs(rows: int, seed: int) -> Vectors:
@@ -26,7 +26,7 @@ def plainly(query: Vectors, memory: Vectors, k: int, without: int = MISSING) -> 
 def test_they_are_those_of_plain_sorting_ties_by_number(queries: int, size: int, k: int, block: int) -> None:
     memory, asked = signs(size, seed=size), signs(queries, seed=k)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact_neighbours, "BLOCK", block)
+        patch.setattr(brute_force_neighbours, "BLOCK", block)
         similarities, rows = nearest(asked, memory, k)
     held = min(k, size)
     for place, query in enumerate(asked):
@@ -37,7 +37,7 @@ def test_they_are_those_of_plain_sorting_ties_by_number(queries: int, size: int,
 
 @pytest.mark.parametrize("block", [1, 7, 40])
 def test_what_is_left_out_is_no_neighbour(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exact_neighbours, "BLOCK", block)
+    monkeypatch.setattr(brute_force_neighbours, "BLOCK", block)
     memory = signs(40, seed=3)
     _, rows = nearest(memory, memory, 40, leave_out=np.arange(40))
     for row in range(40):
@@ -49,7 +49,7 @@ def test_what_is_left_out_is_no_neighbour(block: int, monkeypatch: pytest.Monkey
 def test_how_many_threads_compute_changes_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     memory, asked = units(60, seed=1, dimension=33), units(20, seed=2, dimension=33)
     at_once = nearest(asked, memory, 7)
-    monkeypatch.setattr(exact_neighbours, "QUERIES", 3)
+    monkeypatch.setattr(brute_force_neighbours, "QUERIES", 3)
     for one, other in zip(nearest(asked, memory, 7, threads=threads), at_once, strict=True):
         np.testing.assert_array_equal(one, other)
 
