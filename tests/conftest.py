@@ -25,6 +25,10 @@ settings.load_profile("tests")
 httpx._transports.default.create_ssl_context = cache(create_ssl_context)  # type: ignore[attr-defined]
 
 
+SHARED_SERVICES = {"_shared_stack", "_spare_stack", "_victims"}
+"""The fixtures that start services for all modules."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--engine", choices=["qdrant-http", "qdrant-grpc"], help="run services over the Qdrant server of QDRANT_URL"
@@ -35,8 +39,11 @@ def pytest_configure(config: pytest.Config) -> None:
     service_stores.engine = config.getoption("--engine")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the marks are selected by
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if SHARED_SERVICES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.shared_service)
         if service_stores.engine is not None and item.get_closest_marker("one_machine"):
             item.add_marker(pytest.mark.skip("tests what only a service on one machine has"))
     items.sort(key=lambda item: item.get_closest_marker("stops_victim") is not None)  # then no other victim is started
