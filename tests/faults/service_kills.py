@@ -54,8 +54,9 @@ def kill_redis(stack: Stack, *, wiped: bool = False) -> float:
 
     def kill() -> None:
         server = stack.child("redis")
-        for file in stack.data.rglob("*redis*") if wiped else ():
-            file.unlink()
+        for path in stack.data.rglob("*redis*") if wiped else ():
+            if not path.is_dir():  # as that of the pictures of this module's tenant
+                path.unlink()
         server.kill()
         psutil.wait_procs([server], 10)
 
