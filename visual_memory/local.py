@@ -33,6 +33,7 @@ from visual_memory.services.optional_packages import MissingExtra, explain_missi
 
 try:
     from visual_memory.services.bootstrap.local_process import NO_LEASE, LocalProcess, local_process
+    from visual_memory.services.decisions.classify_and_store import classify_and_store
     from visual_memory.services.intake.accept_pictures import Upload
     from visual_memory.services.settings import Settings
 except ModuleNotFoundError as missing:
@@ -114,18 +115,7 @@ class Memory:
         if options.rerank:
             raise InvalidRequest("re-ranking needs a service: start `visual-memory up` and use the client")
         process = self._open_process()
-        process.classify.check(options, len(pictures))
-        begun = process.decisions.begin(self.tenant) if options.store else None
-        vectors = process.classify.embed(self.tenant, pictures)
-        whole = options.model_copy(update={"show": None}) if options.store else options
-        made = process.classify.decide(self.tenant, vectors, whole)
-        decisions = made.decisions
-        if begun is not None:
-            decisions = process.decisions.store(
-                self.tenant, ACTOR, begun, pictures, vectors, made.options, made.decisions
-            )
-        shown = [each.model_copy(update={"neighbours": each.neighbours[: options.show]}) for each in decisions]
-        return Decisions(options=made.options.model_copy(update={"show": options.show}), decisions=shown)
+        return classify_and_store(process.classify, process.decisions, self.tenant, ACTOR, options, pictures=pictures)
 
     def remove(self, request: RemovalRequest) -> Removal:
         """Remove the images that meet a filter; returns the record with its receipt.

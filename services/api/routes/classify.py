@@ -1,5 +1,6 @@
 """Classify pictures or vectors."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
@@ -11,6 +12,7 @@ from visual_memory.schemas.errors import EncoderMismatch
 from visual_memory.services.api.authenticate import CallerDep
 from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
 from visual_memory.services.api.picture_uploads import ClassifyRequest, body_schema, read_queries
+from visual_memory.services.decisions.classify_and_store import classify_and_store
 
 router = APIRouter(prefix="/v1", tags=["classify"], route_class=AuthorizedRoute)
 
@@ -33,22 +35,16 @@ def classify(caller: CallerDep, request: Annotated[ClassifyRequest, Depends(read
         raise EncoderMismatch(
             f"the request names the encoder {request.encoder}, but {service.classify.encoder.name} is active"
         )
-    service.classify.check(options, len(request.pictures or request.vectors))
-    started = service.decisions.begin(caller.tenant) if options.store else None
-    vectors = (
-        service.classify.embed(caller.tenant, request.pictures)
-        if request.pictures
-        else service.classify.unit(request.vectors)
+    rerank = partial(service.rerank, caller.tenant, caller.key.id, request.pictures) if options.rerank else None
+    decisions = classify_and_store(
+        service.classify,
+        service.decisions,
+        caller.tenant,
+        caller.name,
+        options,
+        pictures=request.pictures,
+        vectors=request.vectors,
+        rerank=rerank,
     )
-    complete = options.model_copy(update={"show": None}) if options.store or options.rerank else options
-    result = service.classify.decide(caller.tenant, vectors, complete)
-    applied, decisions = result.options.model_copy(update={"show": options.show}), result.decisions
-    if options.rerank:
-        decisions = service.rerank(caller.tenant, caller.key.id, request.pictures, decisions)
-    if started is not None:
-        decisions = service.decisions.store(
-            caller.tenant, caller.name, started, request.pictures, vectors, result.options, decisions
-        )
-    shown = [each.model_copy(update={"neighbours": each.neighbours[: options.show]}) for each in decisions]
     # rendered here: FastAPI would validate it in another thread, and render it on the event loop
-    return Response(Decisions(options=applied, decisions=shown).model_dump_json(), media_type="application/json")
+    return Response(decisions.model_dump_json(), media_type="application/json")
