@@ -96,6 +96,33 @@ audit_subjects = Table(
     Column("digest", String, primary_key=True, index=True),  # keyed, of a subject that was accessed
 )
 
+sessions = Table(
+    "sessions",  # of a browser, made from an API key
+    metadata,
+    Column("digest", String, primary_key=True),  # SHA-256 of the cookie
+    Column("key", String, ForeignKey(keys.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    Column("csrf_digest", String, nullable=False),  # SHA-256 of what writes send in a header
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False, index=True),
+)
+
+login_links = Table(
+    "login_links",  # each makes one session
+    metadata,
+    Column("digest", String, primary_key=True),  # SHA-256 of the link's token
+    Column("key", String, ForeignKey(keys.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    Column("expires_at", Moment, nullable=False, index=True),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("day", String, primary_key=True),  # in UTC, YYYY-MM-DD
+    Column("measure", String, primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+)
+
 idempotency = Table(
     "idempotency",
     metadata,
@@ -246,6 +273,7 @@ jobs = Table(
     Column("total", BigInteger, nullable=False, default=0),
     Column("attempts", Integer, nullable=False, default=0),
     Column("error", String),
+    Column("cancelled_by", String),  # who asked for its end
     Index(None, "tenant", "kind", "requested_at"),
     Index(None, "state"),
 )
@@ -331,6 +359,56 @@ judgement_uses = Table(
     Column("tenant", String, primary_key=True),
     Column("encoder", String, primary_key=True),
     Column("at", Moment, nullable=False),
+)
+
+
+# --- changes and reviews of images ------------------------------------------------------------------------------------
+
+changes = Table(
+    "changes",  # of labels, fields and states, which can be undone
+    metadata,
+    Column("id", String, primary_key=True),  # sorts by when it was made
+    Column("tenant", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("requested_by", String, nullable=False),
+    Column("made_at", Moment, nullable=False),
+    Column("images", BigInteger, nullable=False),
+    Column("undone_at", Moment),
+    Column("undone_by", String),
+    Index(None, "tenant", "id"),
+)
+
+changed_images = Table(
+    "changed_images",
+    metadata,
+    Column("change", String, ForeignKey(changes.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("image_id", String, primary_key=True),
+    Column("tenant", String, nullable=False),
+    Column("picture", String, nullable=False),  # the key of its picture: what came later is not changed
+    Column("before", Json, nullable=False),  # the fields that were changed, as they were
+    Column("revision", BigInteger, nullable=False),  # of the image after the change
+    Index(None, "tenant", "image_id"),
+)
+
+review_marks = Table(
+    "review_marks",  # images, suspects and decisions that somebody has looked at
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("record", String, primary_key=True),
+    Column("by", String, nullable=False),
+    Column("at", Moment, nullable=False),
+)
+
+review_claims = Table(
+    "review_claims",  # so that two people do not review the same
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("record", String, primary_key=True),
+    Column("key", String, nullable=False),  # the API key's id
+    Column("by", String, nullable=False),
+    Column("until", Moment, nullable=False),
 )
 
 

@@ -13,7 +13,7 @@ from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.infrastructure.records import database_flags, tables
 from visual_memory.services.infrastructure.records.database import Database
 
-HEAD = "0002"
+HEAD = "0003"
 """The latest migration of this version."""
 OLDEST = "0001"
 """The oldest migration whose programs work with this schema."""

@@ -1,0 +1,90 @@
+"""Add changes that can be undone, reviews, sessions of browsers, usage, and the end of jobs at a request."""
+
+from alembic import op
+from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, PrimaryKeyConstraint, String
+
+from visual_memory.services.infrastructure.records.column_types import Json, Moment
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add them; programs of the version before do not use them."""
+    op.create_table(
+        "changes",
+        Column("id", String(), nullable=False),
+        Column("tenant", String(), nullable=False),
+        Column("action", String(), nullable=False),
+        Column("requested_by", String(), nullable=False),
+        Column("made_at", Moment(), nullable=False),
+        Column("images", BigInteger(), nullable=False),
+        Column("undone_at", Moment(), nullable=True),
+        Column("undone_by", String(), nullable=True),
+        PrimaryKeyConstraint("id", name="pk_changes"),
+    )
+    op.create_index("ix_changes_tenant_id", "changes", ["tenant", "id"], unique=False)
+    op.create_table(
+        "review_claims",
+        Column("tenant", String(), nullable=False),
+        Column("kind", String(), nullable=False),
+        Column("record", String(), nullable=False),
+        Column("key", String(), nullable=False),
+        Column("by", String(), nullable=False),
+        Column("until", Moment(), nullable=False),
+        PrimaryKeyConstraint("tenant", "kind", "record", name="pk_review_claims"),
+    )
+    op.create_table(
+        "review_marks",
+        Column("tenant", String(), nullable=False),
+        Column("kind", String(), nullable=False),
+        Column("record", String(), nullable=False),
+        Column("by", String(), nullable=False),
+        Column("at", Moment(), nullable=False),
+        PrimaryKeyConstraint("tenant", "kind", "record", name="pk_review_marks"),
+    )
+    op.create_table(
+        "usage",
+        Column("tenant", String(), nullable=False),
+        Column("day", String(), nullable=False),
+        Column("measure", String(), nullable=False),
+        Column("amount", BigInteger(), nullable=False),
+        PrimaryKeyConstraint("tenant", "day", "measure", name="pk_usage"),
+    )
+    op.create_table(
+        "changed_images",
+        Column("change", String(), nullable=False),
+        Column("image_id", String(), nullable=False),
+        Column("tenant", String(), nullable=False),
+        Column("picture", String(), nullable=False),
+        Column("before", Json, nullable=False),
+        Column("revision", BigInteger(), nullable=False),
+        ForeignKeyConstraint(["change"], ["changes.id"], name="fk_changed_images_change", ondelete="CASCADE"),
+        PrimaryKeyConstraint("change", "image_id", name="pk_changed_images"),
+    )
+    op.create_index("ix_changed_images_tenant_image_id", "changed_images", ["tenant", "image_id"], unique=False)
+    op.create_table(
+        "login_links",
+        Column("digest", String(), nullable=False),
+        Column("key", String(), nullable=False),
+        Column("expires_at", Moment(), nullable=False),
+        ForeignKeyConstraint(["key"], ["keys.id"], name="fk_login_links_key", ondelete="CASCADE"),
+        PrimaryKeyConstraint("digest", name="pk_login_links"),
+    )
+    op.create_index("ix_login_links_expires_at", "login_links", ["expires_at"], unique=False)
+    op.create_index("ix_login_links_key", "login_links", ["key"], unique=False)
+    op.create_table(
+        "sessions",
+        Column("digest", String(), nullable=False),
+        Column("key", String(), nullable=False),
+        Column("csrf_digest", String(), nullable=False),
+        Column("created_at", Moment(), nullable=False),
+        Column("expires_at", Moment(), nullable=False),
+        ForeignKeyConstraint(["key"], ["keys.id"], name="fk_sessions_key", ondelete="CASCADE"),
+        PrimaryKeyConstraint("digest", name="pk_sessions"),
+    )
+    op.create_index("ix_sessions_expires_at", "sessions", ["expires_at"], unique=False)
+    op.create_index("ix_sessions_key", "sessions", ["key"], unique=False)
+    op.add_column("jobs", Column("cancelled_by", String(), nullable=True))
