@@ -362,6 +362,17 @@ def test_the_streams_are_described_without_a_key(api: TestClient) -> None:
     assert "/asyncapi.json" not in api.get("/openapi.json").json()["paths"]
 
 
+def test_the_page_of_the_api_loads_only_files_of_this_service(api: TestClient) -> None:
+    assert api.get("/", follow_redirects=False).headers["location"] == "docs"
+    page = api.get("/docs")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert {"docs/swagger-ui-bundle.js", "docs/swagger-ui.css", "docs/page.js", "openapi.json"} <= {*loaded}
+    for path in loaded:
+        assert api.get(f"/{path}").status_code == 200, path
+    assert "SwaggerUIBundle" in api.get("/docs/page.js").text
+
+
 def test_what_goes_wrong_inside_is_neither_told_nor_logged_in_words(
     api: TestClient, service: ApiProcess, parts: Parts, engine: KeepsOpen, log: io.StringIO
 ) -> None:

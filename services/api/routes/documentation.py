@@ -4,10 +4,12 @@ import html
 import json
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib import resources
+from string import Template
 from typing import Any
 
 from fastapi import FastAPI, Response
-from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import RedirectResponse
 from pydantic.json_schema import models_json_schema
 
 from visual_memory.schemas.classify_options import ClassifyOptions
@@ -20,6 +22,20 @@ from visual_memory.services.infrastructure.redis_streams.stream_keys import Stre
 
 OPENAPI = "/openapi.json"
 DOCS = "/docs"
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src data:;"
+    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""Holds the page to this origin, so that it works without internet and no other site learns who reads it."""
+_SWAGGER_UI, _OWN = "fastapi_swagger.resources", "visual_memory.services.api"
+ASSETS = {
+    "swagger-ui-bundle.js": (_SWAGGER_UI, "swagger-ui-bundle.js", "text/javascript"),
+    "swagger-ui.css": (_SWAGGER_UI, "swagger-ui.css", "text/css"),
+    "favicon-32x32.png": (_SWAGGER_UI, "favicon-32x32.png", "image/png"),
+    "page.js": (_OWN, "docs_page.js", "text/javascript"),
+    "page.css": (_OWN, "docs_page.css", "text/css"),
+}
+"""Files of the page by name: package, file and media type."""
 _EVENT = {
     "specversion": "1.0",
     "id": "1",
@@ -36,18 +52,14 @@ def add_documents(app: FastAPI, keys: StreamKeys) -> None:
         app: the app, with all its routes.
         keys: the names of the streams.
     """
-    _serve(app, OPENAPI, lambda: _openapi(app))
-    _serve(app, ASYNCAPI, lambda: asyncapi(keys))
-    _serve(app, IMAGE_EVENT, lambda: event_schema(ImageEvent, "image-event"))
-    _serve(app, REMOVAL_EVENT, lambda: event_schema(RemovalEvent, "removal-event"))
-
-    @app.get(DOCS, include_in_schema=False)
-    async def docs() -> Response:
-        page = bytes(get_swagger_ui_html(openapi_url=OPENAPI, title=app.title).body).decode()
-        return Response(page.replace("<body>", f"<body>{_streams(asyncapi(keys))}", 1), media_type="text/html")
+    _serve_json(app, OPENAPI, lambda: _openapi(app))
+    _serve_json(app, ASYNCAPI, lambda: asyncapi(keys))
+    _serve_json(app, IMAGE_EVENT, lambda: event_schema(ImageEvent, "image-event"))
+    _serve_json(app, REMOVAL_EVENT, lambda: event_schema(RemovalEvent, "removal-event"))
+    _serve_page(app, keys)
 
 
-def _serve(app: FastAPI, path: str, document: Callable[[], Mapping[str, Any]]) -> None:
+def _serve_json(app: FastAPI, path: str, document: Callable[[], Mapping[str, Any]]) -> None:
     @cache
     def rendered() -> str:
         return json.dumps(document())
@@ -55,6 +67,37 @@ def _serve(app: FastAPI, path: str, document: Callable[[], Mapping[str, Any]]) -
     @app.get(path, include_in_schema=False)
     async def serve() -> Response:
         return Response(rendered(), media_type="application/json")
+
+
+def _serve_page(app: FastAPI, keys: StreamKeys) -> None:
+    """Serve `/docs` with its files, all from this origin; `/` leads there."""
+
+    @cache
+    def page() -> str:
+        template = resources.files(_OWN).joinpath("docs_page.html").read_text("utf-8")
+        return Template(template).substitute(streams=_streams(asyncapi(keys)))
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> Response:
+        return RedirectResponse(DOCS.removeprefix("/"))
+
+    @app.get(DOCS, include_in_schema=False)
+    async def docs() -> Response:
+        headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"}
+        return Response(page(), media_type="text/html", headers=headers)
+
+    for name, (package, file, media_type) in ASSETS.items():
+        _serve_file(app, f"{DOCS}/{name}", package, file, media_type)
+
+
+def _serve_file(app: FastAPI, path: str, package: str, file: str, media_type: str) -> None:
+    @cache
+    def content() -> bytes:
+        return resources.files(package).joinpath(file).read_bytes()
+
+    @app.get(path, include_in_schema=False)
+    async def serve() -> Response:
+        return Response(content(), media_type=media_type, headers={"Cache-Control": "max-age=3600"})
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
@@ -77,9 +120,10 @@ def _streams(document: Mapping[str, Any]) -> str:
         for channel in channels.values()
     )
     command = f"redis-cli XADD {channels['images']['address']} '*' event '{json.dumps(_EVENT)}'"
-    links = " · ".join(f'<a href="{path}">{path}</a>' for path in (ASYNCAPI, IMAGE_EVENT, REMOVAL_EVENT))
+    links = " · ".join(
+        f'<a href="{path.removeprefix("/")}">{path}</a>' for path in (OPENAPI, ASYNCAPI, IMAGE_EVENT, REMOVAL_EVENT)
+    )
     return (
-        '<section id="streams" style="max-width: 1460px; margin: 1em auto; padding: 0 20px; font-family: sans-serif">'
-        f"<h2>Streams</h2><p>{html.escape(document['info']['description'])}</p><dl>{rows}</dl>"
-        f"<pre style='white-space: pre-wrap'>{html.escape(command)}</pre><p>{links}</p><h2>HTTP</h2></section>"
+        f'<section id="streams"><h2>Streams</h2><p>{html.escape(document["info"]["description"])}</p><dl>{rows}</dl>'
+        f"<pre>{html.escape(command)}</pre><p>{links}</p></section>"
     )
