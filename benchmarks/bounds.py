@@ -103,7 +103,7 @@ class Tenant:
     def idle(self) -> None:
         """Wait until every picture is remembered."""
         asked = {"filter": json.dumps({"state": "waiting"}), "limit": 1}
-        wait(lambda: not self.call("GET", "/v1/images", params=asked).json()["images"])
+        wait(lambda: not self.call("GET", "/v1/images", params=asked).json()["data"])
 
 
 def main() -> None:

@@ -93,7 +93,7 @@ def through_all(client: Client, pictures: Sequence[bytes]) -> None:
     for start in range(0, len(pictures), PER_REQUEST):
         client.add([(picture, ImageFields(labels=["any"])) for picture in pictures[start : start + PER_REQUEST]])
     waiting = Filter.model_validate({"state": "waiting"})
-    while next(client.images(waiting, page=1), None) is not None:
+    while client.images(waiting, limit=1).data:
         time.sleep(0.02)
 
 

@@ -82,6 +82,15 @@ class InvalidFilter(InvalidRequest):
     code = "invalid_filter"
 
 
+class InvalidCursor(InvalidRequest):
+    """A cursor that no page of this list ended with; begin again without one."""
+
+    code = "invalid_cursor"
+
+    def __init__(self, message: str = "cursor: no page of this list ended with it; begin without one") -> None:
+        super().__init__(message)
+
+
 class InvalidVector(InvalidRequest):
     """A vector has the wrong length, is not finite, or is zero."""
 

@@ -222,13 +222,6 @@ def next_revision(revision: int) -> int:
     return ((revision >> REVISION_BITS) + 1 << REVISION_BITS) + secrets.randbits(REVISION_BITS)
 
 
-class ImagePage(BaseModel):
-    """One page of a listing; send ``cursor`` for the next page; it is null on the last."""
-
-    images: list[Image]
-    cursor: str | None = None
-
-
 class Accepted(BaseModel):
     """The response for each sent image, in the order of the request.
 

@@ -28,6 +28,29 @@ class Page(BaseModel, Generic[Item]):
     )
 
     @classmethod
+    def of(
+        cls,
+        items: Iterable[Item],
+        next_cursor: str | None,
+        total: int | None = None,
+        *,
+        total_is_estimate: bool = False,
+    ) -> "Page[Item]":
+        """A page with the cursor of the next one, if there is one, and the total, if it is known."""
+        return cls(
+            data=list(items),
+            next_cursor=next_cursor,
+            has_more=next_cursor is not None,
+            total=total,
+            total_is_estimate=None if total is None else total_is_estimate,
+        )
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """The name of the model of such pages, ``ImagePage``, in the OpenAPI document."""
+        return f"{params[0].__name__}Page"
+
+    @classmethod
     def whole(cls, items: Iterable[Item]) -> "Page[Item]":
         """A list that is a single page."""
         return cls(data=list(items), next_cursor=None, has_more=False)

@@ -126,7 +126,7 @@ def _forget(client: Client, pictures: DemoPictures, decisions: Sequence[Decision
     subject = pictures.memory[0].fields.subject
     assert subject is not None
     where = Filter({"subject": subject})
-    removed = {image.image_id for image in client.images(where)}
+    removed = {image.image_id for image in client.iterate(client.images, where)}
     console.print(
         f"{subject} asks to be forgotten: {len(removed)} pictures, with {_votes_of(removed, decisions)} votes above"
     )
@@ -136,7 +136,7 @@ def _forget(client: Client, pictures: DemoPictures, decisions: Sequence[Decision
     affected = [found for found, each in zip(pictures.queries, decisions, strict=True) if _votes_of(removed, [each])][
         :MAX_ASKED_AGAIN
     ]
-    votes, left = _votes_of(removed, _ask(client, affected)), len(list(client.images(where)))
+    votes, left = _votes_of(removed, _ask(client, affected)), len(list(client.iterate(client.images, where)))
     console.print(
         f"of {len(affected)} queries in which they had a vote, classified again: {votes} votes; {left} are listed"
     )

@@ -32,9 +32,10 @@ from visual_memory.schemas.explanation import (
     ReplayRequest,
 )
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch
+from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePatch
 from visual_memory.schemas.judgement import JudgementStatus, Suspect, Suspicion
 from visual_memory.schemas.labels import LabelCount, LabelRule
+from visual_memory.schemas.page import Page
 from visual_memory.schemas.receipt import FilterCheck, PublicKey
 from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalRequest
 from visual_memory.schemas.stored_decision import DecisionSummary, StoredDecision
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ACCEPTED = 202
+DEFAULT_LIMIT = 100
+"""Items of a page."""
+EVERY_IMAGE = Filter({})
 JSON = {"Content-Type": "application/json"}
 
 Result = TypeVar("Result")
@@ -111,10 +115,18 @@ def image(image_id: str) -> Request[Image]:
     return _request("GET", f"/v1/images/{image_id}", Image)
 
 
-def image_page(where: Filter, limit: int, cursor: str | None = None) -> Request[ImagePage]:
-    """A page of the images that meet a filter; the cursor is that of the page before."""
-    params = {"filter": where.model_dump_json(), "limit": limit, "cursor": cursor}
-    return _request("GET", "/v1/images", ImagePage, params=_given(params))
+def images(
+    where: Filter = EVERY_IMAGE, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None, total: bool = False
+) -> Request[Page[Image]]:
+    """A page of the images that meet a filter.
+
+    Args:
+        where: the filter.
+        limit: the maximum number of images, 1 to 1,000.
+        cursor: the `next_cursor` of the page before; None: the first page.
+        total: whether to count the images of all pages.
+    """
+    return _list("/v1/images", Page[Image], limit, cursor, total, filter=where.model_dump_json())
 
 
 def amend(image_id: str, patch: ImagePatch, seen: Image | None = None) -> Request[Image | Accepted]:
@@ -333,6 +345,14 @@ def _request(method: str, path: str, kind: type[Result], *, once: bool = False, 
     json = JSON if "content" in options else {}
     headers = {**json, **options.pop("headers", {}), **(_once() if once else {})}
     return Request(method, path, partial(_parse, _adapter(kind)), {**options, "headers": headers})
+
+
+def _list(
+    path: str, kind: type[Result], limit: int, cursor: str | None, total: bool, **params: str | None
+) -> Request[Result]:
+    """A request for a page of a list; parameters that are None are left out."""
+    paging = {"limit": limit, "cursor": cursor, "total": "true" if total else None}
+    return _request("GET", path, kind, params=_given({**params, **paging}))
 
 
 def _upload(

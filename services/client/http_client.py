@@ -20,19 +20,20 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import Image
+from visual_memory.schemas.page import Page
 from visual_memory.services.client import endpoints
 from visual_memory.services.client.endpoints import Request
 from visual_memory.services.client.retry_policy import RetryPolicy
 
 Verify = bool | str | Path | ssl.SSLContext
-EVERY_IMAGE = Filter({})
 LOCAL_URL = "http://127.0.0.1:8700"
+PAGE_SIZE = 500
+"""Items of a page where a client walks through all pages."""
 LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 Method = TypeVar("Method", bound=Callable[..., object])
 
 
@@ -130,18 +131,28 @@ class Client:
                     return request.read(answer)
             time.sleep(pause or 0)
 
-    def images(self, where: Filter = EVERY_IMAGE, page: int = 500) -> Iterator[Image]:
-        """Every image that meets a filter, requested page by page."""
-        cursor = None
+    def iterate(
+        self, method: Callable[Parameters, Page[Item]], /, *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> Iterator[Item]:
+        """Every item of a list, requested page by page: ``client.iterate(client.images, where)``.
+
+        Args:
+            method: a method of this client that returns a page of the list.
+            args: its arguments; `limit` is the size of the pages, and `cursor` where to begin.
+            kwargs: its arguments by name.
+        """
+        options = {"limit": PAGE_SIZE, **kwargs}
+        send: Callable[..., Page[Item]] = method
         while True:
-            answer = self.send(endpoints.image_page(where, page, cursor))
-            yield from answer.images
-            cursor = answer.cursor
-            if cursor is None:
+            page = send(*args, **options)
+            yield from page.data
+            if page.next_cursor is None:
                 return
+            options["cursor"] = page.next_cursor
 
     add = _sync(endpoints.add)
     add_vectors = _sync(endpoints.add_vectors)
+    images = _sync(endpoints.images)
     image = _sync(endpoints.image)
     amend = _sync(endpoints.amend)
     picture = _sync(endpoints.picture)
@@ -225,19 +236,27 @@ class AsyncClient:
 
             await anyio.sleep(pause or 0)
 
-    async def images(self, where: Filter = EVERY_IMAGE, page: int = 500) -> AsyncIterator[Image]:
-        """Every image that meets a filter, requested page by page."""
-        cursor = None
+    async def iterate(
+        self,
+        method: Callable[Parameters, Coroutine[Any, Any, Page[Item]]],
+        /,
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> AsyncIterator[Item]:
+        """Every item of a list, requested page by page; see `Client.iterate`."""
+        options = {"limit": PAGE_SIZE, **kwargs}
+        send: Callable[..., Coroutine[Any, Any, Page[Item]]] = method
         while True:
-            answer = await self.send(endpoints.image_page(where, page, cursor))
-            for each in answer.images:
+            page = await send(*args, **options)
+            for each in page.data:
                 yield each
-            cursor = answer.cursor
-            if cursor is None:
+            if page.next_cursor is None:
                 return
+            options["cursor"] = page.next_cursor
 
     add = _async(endpoints.add)
     add_vectors = _async(endpoints.add_vectors)
+    images = _async(endpoints.images)
     image = _async(endpoints.image)
     amend = _async(endpoints.amend)
     picture = _async(endpoints.picture)

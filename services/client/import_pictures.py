@@ -133,7 +133,7 @@ def _follow(client: Client, image_ids: Collection[str], outcome: ImportResult, p
     left = iter(image_ids)
     while waiting := list(islice(left, IDS_AT_ONCE)):
         while waiting:
-            images = list(client.images(Filter.model_validate({"image_id": waiting})))
+            images = list(client.iterate(client.images, Filter.model_validate({"image_id": waiting})))
             outcome.rejected |= {each.image_id: each.reason or "" for each in images if each.state is State.REJECTED}
             outcome.remembered += sum(each.state in (State.REMEMBERED, State.MUTED) for each in images)
             progress("remembered", outcome.remembered + len(outcome.rejected), len(image_ids))

@@ -54,7 +54,7 @@ class ImageLookup:
             the images and the next cursor, None at the end. An image that exists throughout comes exactly once.
 
         Raises:
-            InvalidRequest: the cursor is not one that `page` returned.
+            InvalidCursor: the cursor is not one that `page` returned.
         """
         payloads, following = self._points.engine.scroll(within(tenant, clauses), limit, point_of(cursor))
         return [to_image(payload) for payload in payloads], to_cursor(following)

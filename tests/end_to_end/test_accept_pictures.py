@@ -128,10 +128,11 @@ def test_a_cursor_walks_every_image_exactly_once(stack: Stack) -> None:
     pages = []
     while True:
         page = stack.http.get("/v1/images", params=asked).json()
-        pages.append([image["image_id"] for image in page["images"]])
-        if page["cursor"] is None:
+        pages.append([image["image_id"] for image in page["data"]])
+        assert page["has_more"] == (page["next_cursor"] is not None)
+        if not page["has_more"]:
             break
-        asked["cursor"] = page["cursor"]
+        asked["cursor"] = page["next_cursor"]
     assert [len(page) for page in pages] == [4, 4, 3]
     assert sorted(image_id for page in pages for image_id in page) == sorted(ids)
 
@@ -225,4 +226,4 @@ def test_the_client_raises_the_error_of_the_answer(stack: Stack) -> None:
         stack.client.image("no-such-image")
     with pytest.raises(NotFound, match="no-such-image"):
         stack.client.amend("no-such-image", ImagePatch(source="x"))
-    assert list(stack.client.images(Filter.model_validate({"image_id": "no-such-image"}))) == []
+    assert stack.client.images(Filter.model_validate({"image_id": "no-such-image"})).data == []

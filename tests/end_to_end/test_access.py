@@ -141,7 +141,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("POST", "/v1/vectors"): Call(
         Scope.REMEMBER, lambda answer: answer.json()[0]["state"] == "remembered", 200, VECTOR
     ),
-    ("GET", "/v1/images"): Call(Scope.READ, exactly({"images": [], "cursor": None})),
+    ("GET", "/v1/images"): Call(Scope.READ, exactly({"data": [], "next_cursor": None, "has_more": False})),
     ("GET", IMAGE): Call(Scope.READ, missing),
     ("PATCH", IMAGE): Call(Scope.REMEMBER, missing, arguments={"json": {"source": "another"}}),
     ("GET", IMAGE + "/picture"): Call(Scope.READ, missing),
@@ -336,7 +336,7 @@ def private(stack: Stack, anonymous: httpx.Client) -> Scene:
     with Client(stack.url, stack.new_key(PRIVATE)) as client:
         said = ImageFields(labels=["own"], image_id="one", source=SOURCE, subject=SUBJECT)
         client.add([(PICTURE, said)])
-        until(lambda: {image.state for image in client.images()} == {State.REMEMBERED}, "it to be remembered")
+        until(lambda: {image.state for image in client.images().data} == {State.REMEMBERED}, "it to be remembered")
         removal = client.remove(RemovalRequest(filter=Filter({"image_id": "gone"}), reason="a test"))
         return Scene(stack, "one", removal.id, decide(client), evaluated(client), "", anonymous)
 
@@ -390,7 +390,7 @@ def fill(client: Client, label: str, image_id: str = "one") -> tuple[str, str, s
     """Teach a picture, remove another one, and store a decision; the ids of the first, of the removal and of that."""
     said = ImageFields(labels=[label], image_id=image_id, source=label, subject="ann")
     client.add([(PICTURE, said), (picture("bars"), said.model_copy(update={"image_id": "gone"}))])
-    until(lambda: {image.state for image in client.images()} == {State.REMEMBERED}, "both to be remembered")
+    until(lambda: {image.state for image in client.images().data} == {State.REMEMBERED}, "both to be remembered")
     removal = client.remove(RemovalRequest(filter=Filter({"image_id": "gone"}), reason=f"asked by {label}", block=True))
     assert removal.images == 1
     return image_id, removal.id, decide(client)
@@ -449,7 +449,7 @@ def test_nothing_that_one_can_ask_tells_of_the_other(two: Two) -> None:
         telling = {"/v1/images", "/v1/images/one", "/v1/labels", "/v1/removals", "/metrics", "/v1/audit", "classify"}
         telling |= {"/v1/decisions", "/v1/influence"}
         assert {name for name, text in told.items() if own in text} == telling
-    assert [len(list(client.images())) for client in (two.north, two.south)] == [1, 1]
+    assert [len(client.images().data) for client in (two.north, two.south)] == [1, 1]
     assert [each.images for client in (two.north, two.south) for each in client.labels()] == [1, 1]
     [decision] = two.north.classify([PICTURE]).decisions
     assert decision.voters == 1
@@ -499,9 +499,9 @@ def test_a_cursor_of_one_leads_the_other_to_nothing_of_it(two: Two) -> None:
     for number in range(3):
         two.north.add([(picture("disc"), _fields(f"page-{number}"))])
     with httpx.Client(base_url=two.north.url, headers=bearer(two.north.key), trust_env=False) as http:
-        cursor = http.get("/v1/images", params={"limit": 1}).json()["cursor"]
+        cursor = http.get("/v1/images", params={"limit": 1}).json()["next_cursor"]
     with httpx.Client(base_url=two.south.url, headers=bearer(two.south.key), trust_env=False) as http:
-        page = http.get("/v1/images", params={"limit": 9, "cursor": cursor}).json()["images"]
+        page = http.get("/v1/images", params={"limit": 9, "cursor": cursor}).json()["data"]
     assert all(image["labels"][0].startswith("south") for image in page)
 
 
@@ -510,10 +510,10 @@ def test_what_one_removes_and_blocks_the_other_keeps(stack: Stack) -> None:
     with Client(stack.url, stack.new_key(north)) as first, Client(stack.url, stack.new_key(south)) as second:
         fill(first, north)
         fill(second, south)
-        before = list(second.images()), second.picture("one")
+        before = second.images().data, second.picture("one")
         everything = RemovalRequest(everything=True, reason="all of it", block=True)
         assert first.remove(everything).images == 1
-        assert (list(second.images()), second.picture("one")) == before
+        assert (second.images().data, second.picture("one")) == before
         assert second.classify([PICTURE]).decisions[0].label == south
         second.add([(PICTURE, _fields("two"))])
         assert [each.reason for each in second.removals()] == [f"asked by {south}"]

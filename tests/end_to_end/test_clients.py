@@ -40,7 +40,7 @@ def teach(client: Client) -> list[Image]:
     assert len(client.add(sent)) == len(sent)
 
     def remembered() -> list[Image]:
-        images = list(client.images(page=5))
+        images = list(client.iterate(client.images, limit=5))
         return images if {each.state for each in images} == {State.REMEMBERED} else []
 
     return until(remembered, "all images to be remembered")
@@ -57,7 +57,7 @@ def test_images_are_taught_and_amended(client: Client) -> None:
         client.amend(seen.image_id, ImagePatch(source="b"), seen)
     assert client.picture(seen.image_id)
     assert {each.label: each.images for each in client.labels()} == dict(zip(KINDS, repeat(NUMBER), strict=False))
-    assert [each.image_id for each in client.images(Filter({"source": "a"}))] == [seen.image_id]
+    assert [each.image_id for each in client.images(Filter({"source": "a"})).data] == [seen.image_id]
 
 
 def test_vectors_are_taught_and_classified(client: Client) -> None:

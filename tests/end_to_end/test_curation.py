@@ -53,7 +53,7 @@ def taught(stack: Stack) -> Iterator[Taught]:
     with Client(stack.url, stack.new_key(tenant)) as client:
         sent = [(picture(kind), ImageFields(labels=[kind])) for kind in KINDS for _ in range(6)]
         client.add([*sent, (picture("disc"), ImageFields(labels=["bars"], image_id="odd"))])
-        until(lambda: {image.state for image in client.images()} == {State.REMEMBERED}, "all to be remembered")
+        until(lambda: {image.state for image in client.images().data} == {State.REMEMBERED}, "all to be remembered")
         yield Taught(client, picture("disc"), partial(stack.new_key, tenant))
 
 
@@ -82,7 +82,7 @@ def test_a_wrong_label_is_found_weighs_less_is_silent_and_comes_back(taught: Tau
         words = ["curate", "mute", "--image-id", "odd", "--url", client.url, "--key", taught.new_key(scope)]
         said = CliRunner().invoke(app, words, input="n\n").stdout
         assert ("mute: 1 images" in said, "none of the last 1 stored" in said) == (True, told), "what the key may see"
-    assert list(client.images(Filter({"state": "muted"}))) == [], "nobody said yes"
+    assert client.images(Filter({"state": "muted"})).data == [], "nobody said yes"
 
     assert "1 images changed" in taught.command("curate", "mute", "--suspects", "label", "--top", "1", "--yes")
     assert client.image("odd").state is State.MUTED

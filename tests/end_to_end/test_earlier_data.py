@@ -82,7 +82,7 @@ def opened(request: pytest.FixtureRequest) -> Iterator[Opened]:
 def test_images_are_as_they_were_and_what_waited_is_remembered(opened: Opened) -> None:
     waited = opened.expected["waiting"]
     opened.stack.remembered(waited)
-    now = {image.image_id: image for image in opened.stack.client.images()}
+    now = {image.image_id: image for image in opened.stack.client.images().data}
     gone = opened.expected["images"].keys() - now.keys()
     covered = opened.expected.get("covered_by_unfinished")
     if covered is None:
@@ -177,7 +177,7 @@ def test_decisions_and_evaluations_are_there(opened: Opened) -> None:
 def test_keys_open_what_they_opened(opened: Opened) -> None:
     keys = opened.expected["keys"]
     with Client(opened.stack.url, keys["shop"]["text"]) as shop:
-        assert [image.image_id for image in shop.images()] == ["shop-1"]
+        assert [image.image_id for image in shop.images().data] == ["shop-1"]
     with Client(opened.stack.url, opened.expected["admin"]) as admin:
         assert admin.labels()
     for name in keys.keys() & {"revoked", "rotated_before"}:

@@ -27,7 +27,7 @@ def client(stack: Stack, tenant: str) -> Iterator[Client]:
     """Of a tenant that has been taught some shapes."""
     with Client(stack.url, stack.new_key(tenant)) as client:
         client.add([(picture(kind), ImageFields(labels=[kind], subject=kind)) for kind in KINDS for _ in range(4)])
-        until(lambda: {image.state for image in client.images()} == {State.REMEMBERED}, "all to be remembered")
+        until(lambda: {image.state for image in client.images().data} == {State.REMEMBERED}, "all to be remembered")
         yield client
 
 
@@ -46,7 +46,7 @@ def test_a_folder_is_evaluated_then_the_memory_itself_then_all_is_removed(
     assert list(told["refused"]) == [str(broken)]
     written = json.loads((tmp_path / "of-folder" / "report.json").read_text())
     assert {**written, "refused": told["refused"]} == told
-    assert len(list(client.images())) == 16, "nothing of it is remembered"
+    assert len(client.images().data) == 16, "nothing of it is remembered"
 
     shown = cli("evaluate", "--self", "--filter", '{"subject": ["disc", "bars"]}', "--output", tmp_path / "of-itself")
     assert str(tmp_path / "of-itself" / "report.html") in shown.stdout

@@ -93,7 +93,7 @@ def test_what_is_no_good_request_is_a_clear_4xx(stack: Stack, name: str) -> None
         answer = http.post("/v1/vectors", **arguments)
         assert answer.status_code == 422, answer.text
         assert says in json.loads(answer.text)["error"]["message"]
-        assert http.get("/v1/images").json()["images"] == []
+        assert http.get("/v1/images").json()["data"] == []
 
 
 def test_a_body_over_the_limit_is_refused(stack: Stack) -> None:

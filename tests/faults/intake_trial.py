@@ -229,7 +229,11 @@ def check(intake: Intake, made: Sequence[Producer], found: Moments) -> Counter[s
 
 def _check_memory(intake: Intake, made: Sequence[Producer], of_event: Mapping[str, set[str]], forgotten: str) -> None:
     """The memory holds what the results say, and nothing else; of each image the latest."""
-    images = {image.image_id: image for image in intake.stack.client.images() if image.source is None}
+    images = {
+        image.image_id: image
+        for image in intake.stack.client.iterate(intake.stack.client.images)
+        if image.source is None
+    }
     assert [image.image_id for image in images.values() if image.subject == forgotten] == []
     assert {image.state for image in images.values()} == {State.REMEMBERED}
     for producer in made:

@@ -158,7 +158,7 @@ def _evaluation(client: Client, label: str) -> str:
 def _done(client: Client) -> str:
     images = [(picture(kind), ImageFields(labels=[kind])) for kind in ("disc", "bars", "disc", "bars")]
     client.add(images)
-    until(lambda: {image.state for image in client.images()} == {State.REMEMBERED}, "all to be remembered")
+    until(lambda: {image.state for image in client.images().data} == {State.REMEMBERED}, "all to be remembered")
     made = client.evaluate(EvaluationRequest())
     client.add_to_evaluation(made.id, images)
     ended = (JobState.DONE, JobState.FAILED)

@@ -115,7 +115,9 @@ class Streams:
         """Every picture that was answered 202 is there once, remembered; nothing is there that nobody sent."""
         assert not self.failures, self.failures
         self.settle()
-        images = list(self.stack.client.images(Filter.model_validate({"source": self.source})))
+        images = list(
+            self.stack.client.iterate(self.stack.client.images, Filter.model_validate({"source": self.source}))
+        )
         times = Counter(image.image_id for image in images)
         assert set(times.values()) == {1}
         assert times.keys() <= self.sent

@@ -1,8 +1,8 @@
 """An `AsyncClient` with the methods of a `Client`, so that a test runs with both."""
 
 import asyncio
-import inspect
 from collections.abc import AsyncIterator, Callable
+from functools import wraps
 from typing import Any, Self, cast
 
 from visual_memory.services.client.http_client import AsyncClient, Client
@@ -24,11 +24,15 @@ class _Awaited:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._client, name)
 
+        @wraps(method)
         def call(*args: Any, **kwargs: Any) -> Any:
-            answer = method(*args, **kwargs)
-            return self._runner.run(_all(answer) if inspect.isasyncgen(answer) else answer)
+            return self._runner.run(method(*args, **kwargs))
 
         return call
+
+    def iterate(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Any]:
+        walk = self._client.iterate(getattr(self._client, method.__name__), *args, **kwargs)
+        return self._runner.run(_all(walk))
 
 
 async def _all(items: AsyncIterator[Any]) -> list[Any]:

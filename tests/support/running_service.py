@@ -156,7 +156,9 @@ class Stack:
 
     def held(self, where: dict[str, Any]) -> dict[str, Image]:
         """The images that meet a filter, by image id."""
-        return {image.image_id: image for image in self.client.images(Filter.model_validate(where))}
+        return {
+            image.image_id: image for image in self.client.iterate(self.client.images, Filter.model_validate(where))
+        }
 
     def picture_files(self) -> set[Path]:
         """The files of all pictures on the disk."""

@@ -10,13 +10,15 @@ from pydantic import ValidationError
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.errors import InvalidRequest, NotFound
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, StoredImage, point_id
+from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePatch, StoredImage, point_id
 from visual_memory.schemas.labels import LabelCount, LabelRule
+from visual_memory.schemas.page import Page
 from visual_memory.schemas.strict_json import parse_json
 from visual_memory.services.api.authenticate import Caller, CallerDep, ServiceDep
 from visual_memory.services.api.authorize import CLASSIFY_OR_READ, AuthorizedRoute, requires_scope
 from visual_memory.services.api.error_responses import binary_content, describe_faults
 from visual_memory.services.api.if_match import EtagsDep
+from visual_memory.services.api.page_parameters import DEFAULT_LIMIT, CursorParameter, LimitParameter, TotalParameter
 from visual_memory.services.api.picture_uploads import SentImages, body_schema, read_uploads
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.decoding.file_formats.recognise_format import media_type
@@ -75,16 +77,17 @@ def images(
     caller: CallerDep,
     service: ServiceDep,
     where: FilterParameter = "{}",
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    cursor: str | None = None,
-) -> ImagePage:
+    limit: LimitParameter = DEFAULT_LIMIT,
+    cursor: CursorParameter = None,
+    total: TotalParameter = False,
+) -> Page[Image]:
     """List images that meet a filter, page by page."""
     condition = parse_filter(where)
-    page, following = service.memory.images.page(
-        caller.tenant, condition.clauses(service.memory.metadata), limit, cursor
-    )
+    clauses = condition.clauses(service.memory.metadata)
+    page, following = service.memory.images.page(caller.tenant, clauses, limit, cursor)
     caller.log_read(len(page), condition.named("subject") | subjects_of(page))
-    return ImagePage(images=[as_image(each) for each in page], cursor=following)
+    number = service.memory.images.count(caller.tenant, clauses) if total else None
+    return Page.of([as_image(each) for each in page], following, number)
 
 
 @router.get("/images/{image_id}")

@@ -4,7 +4,7 @@ import base64
 import binascii
 import uuid
 
-from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.errors import InvalidCursor
 
 
 def to_cursor(point: str | None) -> str | None:
@@ -16,14 +16,14 @@ def point_of(cursor: str | None) -> str | None:
     """The point at which the page of a cursor starts; None at the beginning.
 
     Raises:
-        InvalidRequest: it is not a cursor that `to_cursor` made.
+        InvalidCursor: it is not a cursor that `to_cursor` made.
     """
     if cursor is None:
         return None
     try:
         return str(uuid.UUID(bytes=base64.b64decode(f"{cursor}==", altchars=b"-_", validate=True)))
     except (binascii.Error, ValueError):
-        raise InvalidRequest("cursor: not one that a page of this listing ended with; begin without") from None
+        raise InvalidCursor from None
 
 
 def random_cursor() -> str:
