@@ -76,7 +76,7 @@ class ClassifyOptions(VoteOptions):
         k: the number of neighbours that vote, 1 to 1000; those that share a vote count once. Fewer vote where the
             memory has fewer, or where `Decision.truncated` is true.
         filter: only images that meet it vote.
-        search: ``exact`` compares with every image; ``balanced`` finds at least 99 % of the neighbours, ``fast`` about
+        effort: ``exact`` compares with every image; ``balanced`` finds at least 99 % of the neighbours, ``fast`` about
             95 %.
         show: the number of neighbours in the response, 0 to 1000; by default all that voted.
         prune: ``soft``: an image's weight is multiplied by 1.75 / (1 + its wrong votes); ``hard``: images with
@@ -88,8 +88,8 @@ class ClassifyOptions(VoteOptions):
             above 0 to 1; no label where none has it at the top level.
         as_of: the moment whose memory votes: only images accepted by then, with the labels that they had then. Images
             that were removed, replaced or muted since do not vote, and `filter` refers to the images as they are now.
-        unknown_above: answer no label where the query is further from its neighbours than this percentage of the
-            memory's own images are from theirs, 0 to 100. Needs a judged memory and a k of at most 100, and is
+        unknown_above: answer no label where the query is further from its neighbours than this share of the
+            memory's own images are from theirs, 0 to 1. Needs a judged memory and a k of at most 100, and is
             calibrated on the whole memory: under a filter, neighbours are further away.
         coverage: return a set of labels that holds the right one with this probability, 0.5 to 0.999, for pictures
             like those in memory. Needs a judged memory and a k of at most 100, and holds without `filter` and `as_of`.
@@ -99,14 +99,14 @@ class ClassifyOptions(VoteOptions):
 
     k: Annotated[int, Field(ge=1, le=MAX_K)] = 50
     filter: Filter = Filter({})
-    search: Effort = Effort.BALANCED
+    effort: Effort = Effort.BALANCED
     show: Annotated[int, Field(ge=0, le=MAX_K)] | None = None
     prune: Prune | None = None
     prune_above: Annotated[int, Field(ge=1, le=1_000_000)] = 16
     level: Annotated[int, Field(ge=1, le=MAX_LEVEL)] | None = None
     back_off: Annotated[float, Field(gt=0, le=1)] | None = None
     as_of: Moment | None = None
-    unknown_above: Annotated[float, Field(ge=0, le=100)] | None = None
+    unknown_above: Annotated[float, Field(ge=0, le=1)] | None = None
     coverage: Annotated[float, Field(ge=0.5, le=0.999)] | None = None
     rerank: bool = False
     store: bool = False

@@ -51,14 +51,14 @@ class Novelty(BaseModel):
 
     Attributes:
         distance: mean cosine distance (1 - similarity) to the neighbours that voted, 0 to 2.
-        percentile: the percentage of the memory's images that are nearer to theirs, 0 to 100; null where the memory has
-            not been judged yet.
+        quantile: the share of the memory's images that are nearer to their neighbours, 0 to 1; null where the memory
+            has not been judged yet.
     """
 
     model_config = ConfigDict(frozen=True)
 
     distance: float
-    percentile: float | None = None
+    quantile: float | None = None
 
 
 class Rerank(BaseModel):

@@ -36,14 +36,10 @@ class StoredDecision(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _from_earlier_version(cls, record: Any) -> Any:
-        """Read records of earlier versions: options in the decision, a flag ``exact``, and no shared votes."""
-        if not isinstance(record, dict) or "options" in record:
+        """Read records of earlier versions; see `_from_first_version` and `_from_second_version`."""
+        if not isinstance(record, dict):
             return record
-        decision = {**record["decision"]}
-        options = {"group_by": GroupBy.NONE, **decision.pop("options")}
-        if "exact" in options:
-            options["search"] = Effort.EXACT if options.pop("exact") else Effort.BALANCED
-        return {**record, "options": options, "decision": decision}
+        return _from_second_version(record if "options" in record else _from_first_version(record))
 
     @property
     def id(self) -> str:
@@ -61,3 +57,26 @@ class DecisionSummary(BaseModel):
     margin: float
     voters: int
     scrubbed: int
+
+
+def _from_first_version(record: dict[str, Any]) -> dict[str, Any]:
+    """Convert a record with the options in the decision, a flag ``exact``, and no shared votes."""
+    decision = {**record["decision"]}
+    options = {"group_by": GroupBy.NONE, **decision.pop("options")}
+    if "exact" in options:
+        options["search"] = Effort.EXACT if options.pop("exact") else Effort.BALANCED
+    return {**record, "options": options, "decision": decision}
+
+
+def _from_second_version(record: dict[str, Any]) -> dict[str, Any]:
+    """Convert a record whose option `effort` has the name ``search``, and whose shares are percentages."""
+    if not isinstance(record["options"], dict) or "search" not in record["options"]:
+        return record
+    options, decision = {**record["options"]}, {**record["decision"]}
+    options["effort"] = options.pop("search")
+    if options.get("unknown_above") is not None:
+        options["unknown_above"] /= 100
+    if novelty := decision.get("novelty"):
+        share = novelty["percentile"]
+        decision["novelty"] = {"distance": novelty["distance"], "quantile": None if share is None else share / 100}
+    return {**record, "options": options, "decision": decision}

@@ -113,7 +113,7 @@ class SearchVoters:
                 vectors[start : start + step],
                 k,
                 clauses,
-                options.search,
+                options.effort,
                 options.as_of,
                 options.group_by,
                 leave_out,

@@ -21,8 +21,8 @@ def print_decision(name: Path | str, decision: Decision, options: ClassifyOption
     shares = ", ".join(f"{each.label} {each.share:.0%}" for each in decision.shares[:5])
     votes = f"  ({shares}; {decision.voters} voted)" * bool(decision.voters)
     console.print(f"{name}: {label}{votes}", markup=False)
-    if decision.novelty is not None and decision.novelty.percentile is not None:
-        further = f"further than {decision.novelty.percentile:.1f} % of the memory's own images"
+    if decision.novelty is not None and decision.novelty.quantile is not None:
+        further = f"further than {decision.novelty.quantile:.1%} of the memory's own images"
         console.print(f"  mean distance to its neighbours {decision.novelty.distance:.4f}: {further}", markup=False)
     if decision.prediction_set is not None:
         among = ", ".join(decision.prediction_set) + " (all that got a vote: the memory cannot tell more)" * (

@@ -85,7 +85,7 @@ def _teach(client: Client, found: Sequence[PictureFile]) -> None:
 
 def _ask(client: Client, queries: Sequence[PictureFile]) -> list[Decision]:
     """Classify each query with its 100 nearest neighbours, by exact search."""
-    options = ClassifyOptions(k=max(KS), search=Effort.EXACT)
+    options = ClassifyOptions(k=max(KS), effort=Effort.EXACT)
     decisions: list[Decision] = []
     with progress_bar(quiet=False) as progress:
         task = progress.add_task("classified", total=len(queries))

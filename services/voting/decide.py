@@ -71,7 +71,7 @@ def decide(
         voters: neighbours of at most `options.k` groups, the nearest first; without any, the label is None.
         options: the vote, its level, when to back off or to abstain, and how many neighbours to show.
         encoder: the name of the encoder whose vectors were compared.
-        novelty: of the query; the label is None where its percentile is above `options.unknown_above`.
+        novelty: of the query; the label is None where its quantile is above `options.unknown_above`.
         set_share: the least share of the vote of a label in the prediction set; None: no set.
         truncated: whether more images might have voted.
     """

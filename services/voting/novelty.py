@@ -2,7 +2,7 @@
 
 The distance is the mean cosine distance, 1 - similarity, to the neighbours that vote; Geirhos et al. 2025 separate new
 classes from known ones by it. Typical distances depend on the encoder and the memory. So the distance is expressed as a
-percentile among those of the memory's own images, each left out of its own vote.
+quantile among those of the memory's own images, each left out of its own vote.
 """
 
 import numpy as np
@@ -21,14 +21,14 @@ def novelty(similarities: NDArray[np.float64], distances: NDArray[np.float64]) -
     """
     distance = float(np.mean(1 - similarities))
     nearer = int(np.searchsorted(distances, distance, side="left"))
-    return Novelty(distance=distance, percentile=100 * nearer / len(distances))
+    return Novelty(distance=distance, quantile=nearer / len(distances))
 
 
 def unknown_reason(found: Novelty | None, unknown_above: float | None) -> str | None:
     """Why a query is unknown, in a sentence; None where it is not."""
-    if found is None or found.percentile is None or unknown_above is None or found.percentile <= unknown_above:
+    if found is None or found.quantile is None or unknown_above is None or found.quantile <= unknown_above:
         return None
     return (
-        f"unknown: the mean distance to its neighbours is {found.distance:.4f}, more than for {found.percentile:.1f} %"
-        f" of the memory's own images; the limit is {unknown_above:g} %"
+        f"unknown: the mean distance to its neighbours is {found.distance:.4f}, more than for {found.quantile:.1%}"
+        f" of the memory's own images; the limit is {unknown_above:g}"
     )

@@ -203,7 +203,7 @@ class Service:
 
     def ask(self, number: int, *, store: bool = False, **options: Any) -> Decision:
         """Classify a picture."""
-        asked = ClassifyOptions.model_validate({"search": "exact", "k": 100, **options})
+        asked = ClassifyOptions.model_validate({"effort": "exact", "k": 100, **options})
         kept = self.stores.decisions
         begun = kept.begin(self.tenant) if store else None
         memory = memory_of(self.settings, self.place.engine, self.place.encoder)  # of a process that has not asked yet

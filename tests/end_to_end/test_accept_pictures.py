@@ -104,7 +104,7 @@ def test_the_same_id_with_another_picture_replaces_it(stack: Stack) -> None:
     answer = stack.http.post(
         "/v1/classify",
         files=[("files", ("p", data))],
-        data={"options": fields(k=1, filter={"source": source}, search="exact")},
+        data={"options": fields(k=1, filter={"source": source}, effort="exact")},
     ).json()["decisions"][0]
     assert (answer["label"], answer["neighbours"][0]["image_id"]) == ("bars", image_id)
     assert answer["neighbours"][0]["similarity"] == pytest.approx(1, abs=1e-4)

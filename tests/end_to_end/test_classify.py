@@ -85,7 +85,7 @@ def test_the_decision_is_recomputed_by_hand(taught: Taught, vote: Vote) -> None:
         vote=vote,
         alpha=1.5,
         temperature=0.2,
-        search=Effort.EXACT,
+        effort=Effort.EXACT,
         filter=Filter.model_validate({"source": taught.source}),
     )
     answer = taught.stack.client.classify([picture("bars")], options)
@@ -138,7 +138,7 @@ def test_json_with_base64(taught: Taught) -> None:
 
 def test_vectors_vote_like_pictures_whatever_their_length(taught: Taught) -> None:
     rows = np.random.default_rng(1).normal(size=(2, DIMENSION))
-    options = ClassifyOptions(k=12, search=Effort.EXACT, filter=Filter.model_validate({"source": taught.source}))
+    options = ClassifyOptions(k=12, effort=Effort.EXACT, filter=Filter.model_validate({"source": taught.source}))
     vectors = [rows[0].tolist(), (1e6 * rows[0]).tolist(), rows[1].tolist()]
     same, longer, other = taught.stack.client.classify_vectors(vectors, options).decisions
     assert [neighbour.image_id for neighbour in same.neighbours] == [each.image_id for each in longer.neighbours]
@@ -180,7 +180,7 @@ def test_a_level_and_backing_off(stack: Stack) -> None:
         for image_id in stack.teach(picture("bars" if "bars" in label else "disc"), labels=[label], source=source)
     ]
     stack.remembered(ids)
-    asked = {"k": 3, "vote": "plurality", "search": Effort.EXACT, "filter": Filter({"source": source})}
+    asked = {"k": 3, "vote": "plurality", "effort": Effort.EXACT, "filter": Filter({"source": source})}
 
     def ask(**options: Any) -> Decision:
         return stack.client.classify([picture("disc")], ClassifyOptions.model_validate({**asked, **options})).decisions[
@@ -210,7 +210,7 @@ def test_the_memory_of_a_moment(stack: Stack) -> None:
     assert [decisions.decisions[0].label for decisions in labels] == ["after", "before", None]
 
 
-@pytest.mark.parametrize("options", [{"unknown_above": 95}, {"coverage": 0.9}])
+@pytest.mark.parametrize("options", [{"unknown_above": 0.95}, {"coverage": 0.9}])
 def test_a_memory_that_was_not_judged_is_a_clear_refusal(stack: Stack, options: dict[str, float]) -> None:
     with stack.caller(stack.new_key(unique("unjudged"))) as http:
         answer = http.post("/v1/classify", json={"vectors": [[1.0] * DIMENSION], **options})

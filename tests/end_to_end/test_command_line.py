@@ -81,7 +81,8 @@ def test_add_a_folder_then_classify_then_remove(cli: Cli, stack: Stack, tmp_path
     assert (above["label"], above["options"]["as_of"]) == ("shape", "2126-01-31T12:00:00Z")
     unjudged = Cli(stack.url, stack.new_key(unique("unjudged")))
     assert (
-        "visual-memory judge" in unjudged("classify", asked[0], "--unknown-above", 99, "--coverage", 0.9, code=1).stderr
+        "visual-memory judge"
+        in unjudged("classify", asked[0], "--unknown-above", 0.99, "--coverage", 0.9, code=1).stderr
     )
 
     refused = cli("remove", "--source", source, "--label", "shape", "--reason", "a test", code=1, answer="n\n")

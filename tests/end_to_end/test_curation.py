@@ -33,7 +33,7 @@ class Taught:
 
     def neighbour(self, prune: Prune | None = None) -> Neighbour | None:
         """The mislabelled image as it votes on a disc."""
-        options = ClassifyOptions(k=7, search=Effort.EXACT, prune=prune)
+        options = ClassifyOptions(k=7, effort=Effort.EXACT, prune=prune)
         answer = self.client.classify([self.disc], options)
         [decision] = answer.decisions
         assert answer.options.prune == (prune or Prune.NONE)
@@ -69,10 +69,10 @@ def test_a_wrong_label_is_found_weighs_less_is_silent_and_comes_back(taught: Tau
     assert before.reliability == 1
     assert pruned.reliability <= 1.75 / 7, "it voted wrong on six discs"
     assert pruned.weight == pytest.approx(before.weight * pruned.reliability)
-    hard = ClassifyOptions(k=7, search=Effort.EXACT, prune=Prune.HARD, prune_above=6)
+    hard = ClassifyOptions(k=7, effort=Effort.EXACT, prune=Prune.HARD, prune_above=6)
     assert "odd" not in {each.image_id for each in client.classify([taught.disc], hard).decisions[0].neighbours}
 
-    stored = client.classify([taught.disc], ClassifyOptions(k=7, search=Effort.EXACT, store=True)).decisions[0].id
+    stored = client.classify([taught.disc], ClassifyOptions(k=7, effort=Effort.EXACT, store=True)).decisions[0].id
     words = ["curate", "mute", "--label", "disc", "--url", client.url, "--key", client.key or ""]
     refused = CliRunner().invoke(app, words, input="n\n")
     assert (refused.exit_code, "mute: 6 images" in refused.stdout) == (1, True)

@@ -46,7 +46,7 @@ def encoder_of(stack: Stack, kind: str) -> tuple[str, str | None]:
 
 def votes(stack: Stack) -> set[str]:
     """The ids of all images that vote."""
-    [decision] = stack.client.classify([picture("disc")], ClassifyOptions(k=1000, search=Effort.EXACT)).decisions
+    [decision] = stack.client.classify([picture("disc")], ClassifyOptions(k=1000, effort=Effort.EXACT)).decisions
     return {each.image_id for each in decision.neighbours}
 
 

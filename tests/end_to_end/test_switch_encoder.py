@@ -46,7 +46,7 @@ EACH = 6
 THREADS = 4
 LATEST = 5.0
 """Seconds that an answer may take, with the other encoder being loaded beside it on few cores."""
-BY_JUDGEMENT = ClassifyOptions(k=3, prune=Prune.SOFT, coverage=0.9, unknown_above=100)
+BY_JUDGEMENT = ClassifyOptions(k=3, prune=Prune.SOFT, coverage=0.9, unknown_above=1)
 OPTIONS = (ClassifyOptions(k=3), BY_JUDGEMENT)
 LABELS = {"disc": "bars", "bars": "disc"}
 

@@ -208,7 +208,7 @@ class Machine(RuleBasedStateMachine):
     @rule(content=st.integers(0, len(PICTURES) - 1), vote=st.sampled_from(Vote))
     def ask(self, content: int, vote: Vote) -> None:
         """Classify a picture: everybody who is remembered votes unless expired, with the right similarity and label."""
-        options = ClassifyOptions(k=100, vote=vote, search=Effort.EXACT)
+        options = ClassifyOptions(k=100, vote=vote, effort=Effort.EXACT)
         classify = replace(self.parts, memory=self.opened()).classify()  # in a process that has not asked yet
         [decision] = classify.decide(TENANT, classify.embed(TENANT, [PICTURES[content]]), options).decisions
         query, *rows = self.vectors(content, *(held.content for held in self.images.values()))

@@ -45,7 +45,7 @@ def curate(parts: Parts, **asked: Any) -> None:
 
 def asked(moment: datetime, **changes: Any) -> dict[str, Any]:
     options = {"k": 9, "prune": "soft", "level": 3, "back_off": 0.75, "as_of": moment}
-    return {**options, "coverage": 0.8, "unknown_above": 100, **changes}
+    return {**options, "coverage": 0.8, "unknown_above": 1, **changes}
 
 
 def measured(decision: Decision) -> tuple[Novelty | None, float | None]:
@@ -78,7 +78,7 @@ def test_a_replay_runs_all_of_it_again(parts: Parts, moment: datetime) -> None:
     replay = parts.explain().replay(parts.tenant, str(decision.id), ReplayRequest())
     assert replay.decision.model_copy(update={"id": decision.id}) == decision
     assert (replay.changed, replay.came, replay.gone, replay.relabelled, replay.reweighted) == (False, [], [], [], [])
-    hard = asked(moment, prune="hard", prune_above=8, search="exact")
+    hard = asked(moment, prune="hard", prune_above=8, effort="exact")
     replay = parts.explain().replay(parts.tenant, str(decision.id), ReplayRequest.model_validate({"options": hard}))
     assert [each.neighbour.image_id for each in replay.gone] == ["mislabelled"]
     assert [each.labels for each in replay.came] == [[BARS]]

@@ -49,7 +49,7 @@ votes = st.builds(
     group_by=st.sampled_from(GroupBy),
     vote=st.sampled_from(Vote),
     k=st.integers(1, 12),
-    search=st.just(Effort.EXACT),
+    effort=st.just(Effort.EXACT),
     alpha=st.just(2.0),
 )
 

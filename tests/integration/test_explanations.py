@@ -61,11 +61,11 @@ def test_a_replay_names_what_is_different(parts: Parts) -> None:
     replay = parts.explain().replay(parts.tenant, str(decision.id), ReplayRequest(without=[twin, second]))
     assert [(each.neighbour.image_id, each.why) for each in replay.gone] == [(second, "left out, as requested")]
     assert [each.image_id for each in replay.came] == [beyond]
-    options = ClassifyOptions(k=1, search=Effort.EXACT)
+    options = ClassifyOptions(k=1, effort=Effort.EXACT)
     replay = parts.explain().replay(parts.tenant, str(decision.id), ReplayRequest(options=options))
     assert {each.why for each in replay.gone} == {"others are nearer"}
     assert len(replay.reweighted) == 0
-    by_rank = ReplayRequest(options=ClassifyOptions(k=3, search=Effort.EXACT))
+    by_rank = ReplayRequest(options=ClassifyOptions(k=3, effort=Effort.EXACT))
     assert len(parts.explain().replay(parts.tenant, str(decision.id), by_rank).reweighted) == 2
 
 
@@ -210,7 +210,7 @@ def test_what_would_be_otherwise_is_searched_for_alone(parts: Parts) -> None:
     ids = teach(parts, "ab")
     classify = parts.classify()
     query = classify.embed(parts.tenant, [picture("disc")])
-    options = ClassifyOptions(search=Effort.EXACT)
+    options = ClassifyOptions(effort=Effort.EXACT)
     [[hit]], *_ = classify.search(parts.tenant, query, options, 5, WhatIf(without=[ids[0]]))
     assert hit.image_id == ids[1]
     relabelled = classify.search(parts.tenant, query, options, 5, WhatIf(labels={ids[0]: ["z"]}))[0][0]

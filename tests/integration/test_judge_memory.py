@@ -101,7 +101,7 @@ def test_soft_pruning_weighs_by_wrong_votes_and_hard_pruning_takes_the_next(part
     query = units(1, 9, parts.memory.dimension)
 
     def voters(**asked: object) -> tuple[list[str], list[float], Prune | None]:
-        options = ClassifyOptions.model_validate({"k": 30, "search": "exact", **asked})
+        options = ClassifyOptions.model_validate({"k": 30, "effort": "exact", **asked})
         [hits], applied, _ = parts.classify().search(parts.tenant, query, options, options.k)
         return [hit.image_id for hit in hits], [hit.reliability for hit in hits], applied.prune
 

@@ -38,14 +38,14 @@ def familiar(parts: Parts) -> tuple[bytes, str]:
 
 def test_what_is_like_the_memory_is_known_and_what_is_not_is_unknown(judged: Parts) -> None:
     question, label = familiar(judged)
-    asked = {"k": 5, "unknown_above": 90, "coverage": 0.8}
+    asked = {"k": 5, "unknown_above": 0.9, "coverage": 0.8}
     answers = [judged.answer(each, **asked) for each in (question, picture("cross"))]
     [known], [unknown] = (each.decisions for each in answers)
     assert (known.label, known.prediction_set, known.reason) == (label, [label], None)
     assert unknown.label is None
     assert unknown.novelty is not None
     assert known.novelty is not None
-    assert (known.novelty.percentile, unknown.novelty.percentile) == (0, 100)
+    assert (known.novelty.quantile, unknown.novelty.quantile) == (0, 1)
     assert unknown.reason is not None
     assert f"{unknown.novelty.distance:.4f}" in unknown.reason
     assert (unknown.voters, len(unknown.neighbours)) == (5, 5)
@@ -64,11 +64,11 @@ def test_what_was_not_asked_for_is_not_there(judged: Parts) -> None:
 
 
 def asked_apart() -> list[dict[str, Any]]:
-    return [{}, {"unknown_above": 100}, {"coverage": 0.9}]
+    return [{}, {"unknown_above": 1}, {"coverage": 0.9}]
 
 
 def test_nobody_who_votes_is_no_novelty(judged: Parts) -> None:
-    decision = judged.ask(picture("disc"), filter={"labels": "none"}, unknown_above=50, coverage=0.9)
+    decision = judged.ask(picture("disc"), filter={"labels": "none"}, unknown_above=0.5, coverage=0.9)
     assert (decision.label, decision.novelty, decision.prediction_set) == (None, None, None)
     assert decision.reason == "no remembered image meets the filter"
 
@@ -101,7 +101,7 @@ def test_one_judgement_is_looked_up_for_all_of_a_decision(judged: Parts) -> None
 
 def test_a_judgement_is_counted_once_and_a_new_one_at_once(judged: Parts) -> None:
     question, label = familiar(judged)
-    options = ClassifyOptions(k=5, unknown_above=90, search=Effort.EXACT)
+    options = ClassifyOptions(k=5, unknown_above=0.9, effort=Effort.EXACT)
     first = judged.judgements.current(judged.tenant)
     assert first is not None
     close = first.sample.model_copy(update={"similarities": [[1.0] * len(row) for row in first.sample.similarities]})

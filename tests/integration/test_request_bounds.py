@@ -41,15 +41,15 @@ def test_too_many_votes_are_refused_before_a_picture_is_decoded(parts: Parts) ->
 def test_labels_that_are_too_long_for_one_answer_are_refused(parts: Parts) -> None:
     vectors = remember(parts, 120, LONGEST)
     fitting = MAX_LABEL_TEXT // (MAX_LABELS * LABEL_LENGTH)  # neighbours that may vote
-    answer = asked(parts, vectors[: fitting // 100], k=100, search="exact")
+    answer = asked(parts, vectors[: fitting // 100], k=100, effort="exact")
     assert [each.voters for each in answer.decisions] == [100] * (fitting // 100)
     with pytest.raises(TooLarge, match="4,194,304 characters"):
-        asked(parts, vectors[: fitting // 100 + 1], k=100, search="exact")
+        asked(parts, vectors[: fitting // 100 + 1], k=100, effort="exact")
 
 
 def test_a_decision_that_is_too_large_is_not_kept_and_no_other_of_its_request(parts: Parts) -> None:
     vectors = remember(parts, 180, LONGEST)
-    made, kept = asked(parts, vectors[:2], k=180, search="exact"), parts.decisions()
+    made, kept = asked(parts, vectors[:2], k=180, effort="exact"), parts.decisions()
     small = made.decisions[0].model_copy(update={"neighbours": []})
     with pytest.raises(TooLarge, match="at most 1,048,576 are stored"):
         parts.keep_made(kept, vectors[:2], made.options, [small, made.decisions[1]])
@@ -58,7 +58,7 @@ def test_a_decision_that_is_too_large_is_not_kept_and_no_other_of_its_request(pa
 
 def test_what_is_kept_of_a_tenant_is_bounded_in_bytes(parts: Parts) -> None:
     vectors = remember(parts, 3, ["cat"])
-    made = asked(parts, vectors, k=3, search="exact")
+    made = asked(parts, vectors, k=3, effort="exact")
     size = len(parts.keep_made(parts.decisions(), vectors[:1], made.options, made.decisions[:1])[0].model_dump_json())
     kept = parts.decisions(keep=100, keep_bytes=10 * size)
     ids = [parts.keep_made(kept, vectors[:1], made.options, made.decisions[:1])[0].id for _ in range(30)]
@@ -69,7 +69,7 @@ def test_what_is_kept_of_a_tenant_is_bounded_in_bytes(parts: Parts) -> None:
 
 def test_a_preview_of_more_than_is_read_at_once_is_refused(parts: Parts) -> None:
     vectors = remember(parts, 150, LONGEST)
-    made, kept = asked(parts, vectors[:1], k=150, search="exact"), parts.decisions()
+    made, kept = asked(parts, vectors[:1], k=150, effort="exact"), parts.decisions()
     for _ in range(35):
         parts.keep_made(kept, vectors[:1], made.options, made.decisions)
     request = PreviewRequest(action=Intervention.MUTE, image_ids=["i000"], last=35)

@@ -15,6 +15,7 @@ from tests.support.memory_images import units
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import Hooked, Once, Parts
 from visual_memory.schemas.classify_options import ClassifyOptions, Effort, GroupBy, Vote
+from visual_memory.schemas.decision import Novelty
 from visual_memory.schemas.errors import Blocked, NotFound, Unavailable
 from visual_memory.schemas.explanation import ReplayRequest
 from visual_memory.schemas.filter import Filter
@@ -69,7 +70,7 @@ def teach_three(parts: Parts) -> tuple[list[str], bytes]:
         k=st.integers(1, 5),
         alpha=st.floats(0.1, 10),
         temperature=st.floats(0.05, 2),
-        search=st.just(Effort.EXACT),
+        effort=st.just(Effort.EXACT),
     ),
     labels=st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=2, unique=True), max_size=6),
 )
@@ -95,20 +96,34 @@ def test_it_is_kept_with_what_it_takes_to_ask_again(parts: Parts) -> None:
     assert len(base64.b64decode(held.query)) == 4 * parts.memory.dimension
 
 
-@pytest.mark.parametrize(("exact", "search"), [(True, Effort.EXACT), (False, Effort.BALANCED)])
-def test_what_was_kept_with_former_options_is_read_too(parts: Parts, exact: bool, search: Effort) -> None:
+@pytest.mark.parametrize(("exact", "effort"), [(True, Effort.EXACT), (False, Effort.BALANCED)])
+def test_what_was_kept_with_former_options_is_read_too(parts: Parts, exact: bool, effort: Effort) -> None:
     teach_three(parts)
     [kept] = parts.keep(picture("disc"))
     record = json.loads(stored(parts, kept.id).model_dump_json())
     options = record["decision"]["options"] = record.pop("options")
-    del options["search"], options["group_by"]
+    del options["effort"], options["group_by"]
     options["exact"] = exact
     with parts.database.write() as connection:
         connection.execute(tables.decisions.update().values(body=json.dumps(record)))
     held = stored(parts, kept.id)
-    assert (held.options.search, held.options.group_by) == (search, GroupBy.NONE)
+    assert (held.options.effort, held.options.group_by) == (effort, GroupBy.NONE)
     assert held.decision == kept
     assert parts.explain().replay(parts.tenant, str(kept.id), ReplayRequest()).options.group_by is GroupBy.NONE
+
+
+def test_percentages_of_the_version_before_become_shares(parts: Parts) -> None:
+    teach_three(parts)
+    [kept] = parts.keep(picture("disc"))
+    record = json.loads(stored(parts, kept.id).model_dump_json())
+    options, decision = record["options"], record["decision"]
+    options |= {"search": options.pop("effort"), "unknown_above": 97.5}
+    decision["novelty"] = {"distance": 0.5, "percentile": 98.0}
+    with parts.database.write() as connection:
+        connection.execute(tables.decisions.update().values(body=json.dumps(record)))
+    held = stored(parts, kept.id)
+    assert (held.options.effort, held.options.unknown_above) == (Effort.EXACT, 0.975)
+    assert held.decision.novelty == Novelty(distance=0.5, quantile=0.98)
 
 
 def test_the_latest_come_first_and_the_oldest_go(parts: Parts) -> None:
@@ -231,7 +246,7 @@ def test_of_a_blocked_vector_nothing_is_kept(parts: Parts, length: float) -> Non
     AcceptVectors(parts.accept().put, parts.memory, parts.encoder.name)(parts.tenant, sent)
     classify, kept = parts.classify(), parts.decisions()
     vectors = classify.unit(np.stack([other, blocked * np.float32(length)]).tolist())
-    decided = classify.decide(parts.tenant, vectors, ClassifyOptions(search=Effort.EXACT))
+    decided = classify.decide(parts.tenant, vectors, ClassifyOptions(effort=Effort.EXACT))
     [_, before] = parts.keep_made(kept, vectors, decided.options, decided.decisions)
     as_written = stored(parts, before.id)
     remove(parts, filter={"subject": "eve"}, block=True)

@@ -392,7 +392,7 @@ class Parts:
         return [found[image_id] for image_id in image_ids]
 
     def answer(self, picture: bytes, **options: Any) -> Decisions:
-        asked, classify = ClassifyOptions.model_validate({"search": "exact", **options}), self.classify()
+        asked, classify = ClassifyOptions.model_validate({"effort": "exact", **options}), self.classify()
         return classify.decide(self.tenant, classify.embed(self.tenant, [picture]), asked)
 
     def ask(self, picture: bytes, **options: Any) -> Decision:
@@ -402,7 +402,7 @@ class Parts:
         self, *pictures: bytes, decisions: StoredDecisions | None = None, asked_by: str = "a test", **options: Any
     ) -> list[Decision]:
         """Ask as the API does where the answers are to be stored."""
-        asked, classify = ClassifyOptions.model_validate({"search": "exact", **options}), self.classify()
+        asked, classify = ClassifyOptions.model_validate({"effort": "exact", **options}), self.classify()
         kept = decisions or self.decisions()
         begun, vectors = kept.begin(self.tenant), classify.embed(self.tenant, pictures)
         made = classify.decide(self.tenant, vectors, asked)

@@ -33,7 +33,9 @@ def classify(
     group_by: Annotated[str, typer.Option(help="What shares one vote: copies of the same content, or none.")] = (
         "content"
     ),
-    search: Annotated[str, typer.Option(help="fast, balanced or exact (compare with every image).")] = "balanced",
+    effort: Annotated[
+        str, typer.Option(help="Search effort: fast, balanced or exact (compare with every image).")
+    ] = "balanced",
     level: Annotated[int | None, typer.Option(help="Cut label paths to this many parts.")] = None,
     back_off: Annotated[
         float | None, typer.Option(help="Go up the label path until this share is reached, such as 0.8.")
@@ -42,7 +44,7 @@ def classify(
         str | None, typer.Option(help="Use the memory as it was at this moment: 2026-01-31T12:00:00Z.")
     ] = None,
     unknown_above: Annotated[
-        float | None, typer.Option(help="No label above this percentile of novelty, such as 99.")
+        float | None, typer.Option(help="No label above this quantile of novelty, 0 to 1, such as 0.99.")
     ] = None,
     coverage: Annotated[
         float | None, typer.Option(help="Also give a set of labels with this coverage, such as 0.9.")
@@ -68,7 +70,7 @@ def classify(
     from visual_memory.services.cli.decision_output import print_decision
 
     with exit_on_error(), connect(url, key) as client:
-        given = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "search": search, "show": show}
+        given = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "effort": effort, "show": show}
         given |= {"level": level, "back_off": back_off, "as_of": as_of, "prune": prune, "prune_above": prune_above}
         given |= {"group_by": group_by}
         given |= {"unknown_above": unknown_above, "coverage": coverage, "rerank": rerank, "store": store}

@@ -62,7 +62,7 @@ class FindCounterfactual:
         """
         stored = self.decisions.load(tenant, decision_id)
         classify, query = self.again.by_encoder(stored.decision.encoder), query_vector(stored)[None]
-        exact = of_vote_alone(stored.options).model_copy(update={"search": Effort.EXACT})
+        exact = of_vote_alone(stored.options).model_copy(update={"effort": Effort.EXACT})
         clauses = exact.filter.clauses(self.again.memory.metadata)
         if self.again.memory.images.count_by_state(tenant, clauses).get(State.REMEMBERED, 0) > budget.images:
             raise OverBudget

@@ -19,10 +19,10 @@ def said(capsys: pytest.CaptureFixture[str], **fields: object) -> list[str]:
 
 
 def test_novelty_and_the_prediction_set(capsys: pytest.CaptureFixture[str]) -> None:
-    novelty = Novelty(distance=0.25, percentile=98.7)
+    novelty = Novelty(distance=0.25, quantile=0.987)
     lines = " ".join(said(capsys, novelty=novelty, prediction_set=["cat", "dog"], set_share=0.2))
     assert "a.jpg: cat (cat 75%, dog 25%; 4 voted)" in lines
-    assert "mean distance to its neighbours 0.2500: further than 98.7 % of the memory's own images" in lines
+    assert "mean distance to its neighbours 0.2500: further than 98.7% of the memory's own images" in lines
     assert "if it is like the memory's images, 90.0% sure to be one of: cat, dog" in lines
     assert "all that got a vote" not in lines
 

@@ -51,9 +51,9 @@ def test_what_the_vote_depends_on_is_counted_anew_and_all_else_is_not(counted: l
     plain, one = ClassifyOptions(coverage=0.9), judgement(str(uuid4()))
     same: list[dict[str, object]] = [
         {"coverage": 0.5},
-        {"unknown_above": 3},
+        {"unknown_above": 0.03},
         {"show": 1},
-        {"search": "exact"},
+        {"effort": "exact"},
         {"store": True},
     ]
     other: list[dict[str, object]] = [
