@@ -17,7 +17,7 @@ from visual_memory.services.memory.points.point_filters import (
 )
 from visual_memory.services.memory.points.point_payload import grouped_by, to_image
 from visual_memory.services.memory.points.read_and_write_points import Points
-from visual_memory.services.vector_engines.engine_contract import PointFilter, SetPayload, Write
+from visual_memory.services.vector_engines.engine_contract import Order, PointFilter, SetPayload, Write
 
 NOT_BEGUN = MappingProxyType({"begun_at": None, "lease": None})
 """No worker has the image, as a payload to set."""
@@ -42,7 +42,8 @@ class ImageLeases:
             lease: how long a worker that began an image keeps it.
         """
         where = within(tenant, [in_state(State.WAITING), _unleased(lease), UNMARKED])
-        return [to_image(payload) for payload in self._points.engine.oldest("accepted_at", where, limit)]
+        oldest, _ = self._points.engine.scroll_ordered(where, Order("accepted_at"), limit)
+        return [to_image(payload) for payload in oldest]
 
     def tenants_with_waiting(self, lease: timedelta) -> list[str]:
         """The tenants with waiting images that no worker has leased; see `oldest_waiting`."""

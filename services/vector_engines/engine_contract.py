@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from datetime import datetime
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,6 +53,22 @@ class PointFilter:
 
 
 EVERY_POINT = PointFilter()
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of points by an indexed datetime field; then by id, ascending. Points without the field come last."""
+
+    field: str
+    descending: bool = False
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in an order: at the point with this moment and id, or where it would be; None: it lacks the field."""
+
+    moment: datetime | None
+    id: str
 
 
 @dataclass(frozen=True)
@@ -272,8 +289,21 @@ class Engine(Protocol):
     def scroll(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
         """Payloads by ascending point id, starting at the id `cursor`; and the next cursor, None at the end."""
 
-    def oldest(self, field: str, where: PointFilter, limit: int) -> list[Payload]:
-        """Payloads ordered by an indexed datetime field, earliest first; points without the field are not found."""
+    def scroll_ordered(
+        self, where: PointFilter, order: Order, limit: int, start: Position | None = None
+    ) -> tuple[list[Payload], Position | None]:
+        """Payloads in an order, page by page; a page takes as long wherever it starts.
+
+        Args:
+            where: only points that meet it.
+            order: the field, and which end comes first.
+            limit: maximum number of points, at least 1.
+            start: where to continue, as returned by the previous call.
+
+        Returns:
+            the payloads, and the next position, None at the end. A point that is there throughout with the same moment
+            comes exactly once, whatever is written between the calls.
+        """
 
     def export(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Point], str | None]:
         """Complete points, bit for bit; `Insert` restores them.
@@ -289,6 +319,9 @@ class Engine(Protocol):
 
     def count(self, where: PointFilter) -> int:
         """Exact number of points that meet the filter."""
+
+    def estimate(self, where: PointFilter) -> int:
+        """About the number of points that meet the filter, from its indexes alone: fast, however many there are."""
 
     def facet(self, field: str, where: PointFilter) -> dict[str, int]:
         """Exact number of points that meet the filter, by value of an indexed keyword field."""

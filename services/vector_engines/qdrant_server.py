@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, cast
 
 import grpc  # type: ignore[import-untyped]  # it ships no types
@@ -14,9 +15,11 @@ from visual_memory.services.vector_engines.engine_contract import (
     Compaction,
     Index,
     Insert,
+    Order,
     Payload,
     Point,
     PointFilter,
+    Position,
     Replace,
     Search,
     Shape,
@@ -26,6 +29,7 @@ from visual_memory.services.vector_engines.engine_contract import (
     check_vector_names,
 )
 from visual_memory.services.vector_engines.hnsw_parameters import EF_CONSTRUCT, FULL_SCAN_KIB, HNSW_M, QUANTILE
+from visual_memory.services.vector_engines.ordered_pages import Placed, moment_of, ordered_page
 from visual_memory.services.vector_engines.qdrant_server_converters import (
     to_operation,
     to_qdrant_filter,
@@ -188,33 +192,46 @@ class QdrantServerEngine:
 
     def scroll(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
         """See `Engine.scroll`."""
-        with _translate_errors():
-            records, following = self._client.scroll(
-                self._name, to_qdrant_filter(where), limit=limit, offset=cursor, with_payload=True
-            )
+        records, following = self._scroll(where, limit, offset=cursor)
         return [record.payload or {} for record in records], None if following is None else str(following)
 
-    def oldest(self, field: str, where: PointFilter, limit: int) -> list[Payload]:
-        """See `Engine.oldest`."""
-        with _translate_errors():
-            records, _ = self._client.scroll(
-                self._name, to_qdrant_filter(where), limit=limit, order_by=field, with_payload=True
-            )
-        return [record.payload or {} for record in records]
+    def scroll_ordered(
+        self, where: PointFilter, order: Order, limit: int, start: Position | None = None
+    ) -> tuple[list[Payload], Position | None]:
+        """See `Engine.scroll_ordered`."""
+        return ordered_page(self, where, order, limit, start)
+
+    def read_by_id(self, where: PointFilter, limit: int, first: str | None) -> list[tuple[str, Payload]]:
+        """See `OrderedReads.read_by_id`."""
+        records, _ = self._scroll(where, limit, offset=first)
+        return [(str(record.id), record.payload or {}) for record in records]
+
+    def read_by_moment(self, where: PointFilter, order: Order, limit: int, first: datetime | None) -> list[Placed]:
+        """See `OrderedReads.read_by_moment`."""
+        direction = models.Direction.DESC if order.descending else models.Direction.ASC
+        by = models.OrderBy(key=order.field, direction=direction, start_from=first)
+        records, _ = self._scroll(where, limit, order_by=by)
+        return [Placed(moment_of(each.order_value or 0), str(each.id), each.payload or {}) for each in records]
 
     def export(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Point], str | None]:
         """See `Engine.export`."""
-        with _translate_errors():
-            records, following = self._client.scroll(
-                self._name, to_qdrant_filter(where), limit=limit, offset=cursor, with_payload=True, with_vectors=True
-            )
+        records, following = self._scroll(where, limit, offset=cursor, with_vectors=True)
         points = [Point(str(each.id), each.payload or {}, cast(Any, each.vector or {})) for each in records]
         return points, None if following is None else str(following)
+
+    def _scroll(self, where: PointFilter, limit: int, **how: Any) -> tuple[list[models.Record], Any]:
+        with _translate_errors():
+            return self._client.scroll(self._name, to_qdrant_filter(where), limit=limit, with_payload=True, **how)
 
     def count(self, where: PointFilter) -> int:
         """See `Engine.count`."""
         with _translate_errors():
             return self._client.count(self._name, to_qdrant_filter(where), exact=True).count
+
+    def estimate(self, where: PointFilter) -> int:
+        """See `Engine.estimate`."""
+        with _translate_errors():
+            return self._client.count(self._name, to_qdrant_filter(where), exact=False).count
 
     def facet(self, field: str, where: PointFilter) -> dict[str, int]:
         """See `Engine.facet`."""

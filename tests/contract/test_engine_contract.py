@@ -1,4 +1,4 @@
-"""What every engine does with several writes at once, and with points by their age."""
+"""What every engine does with several writes at once, and with points in an order."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -17,6 +17,7 @@ from visual_memory.services.vector_engines.engine_contract import (
     Engine,
     Insert,
     NamedVectors,
+    Order,
     Payload,
     Point,
     PointFilter,
@@ -121,17 +122,81 @@ def test_a_filter_by_ids_covers_those_alone(engine: Engine, tenant: str) -> None
     assert engine.count(PointFilter(f"{tenant}x", ids=(given[0].id,))) == 0
 
 
-def test_the_oldest_come_first_of_those_that_meet_a_filter(engine: Engine, tenant: str) -> None:
-    moments = [NOON + timedelta(seconds=second) for second in (5, 3, 8, 1, 9, 2)]
-    given = points(tenant, len(moments), state="waiting")
-    for point, moment in zip(given, moments, strict=True):
-        point.payload["accepted_at"] = moment.isoformat()
-    given[3].payload["state"] = "remembered"
-    without = Point(str(uuid.uuid4()), {"tenant": tenant, "state": "waiting", "number": 99})
-    engine.write([Insert([*given, without])])
+def moments_of(count: int, seed: int) -> list[datetime | None]:
+    """Moments as they are in practice: most of them shared by many, far ones, neighbours, and none."""
+    chance = np.random.default_rng(seed)
+    shared = [
+        NOON,
+        NOON + timedelta(microseconds=1),
+        datetime.min.replace(tzinfo=UTC),
+        datetime.max.replace(tzinfo=UTC),
+    ]
+    drawn = [*shared, None, *(NOON + timedelta(seconds=float(chance.integers(-9, 9))) for _ in range(4))]
+    return [drawn[each] for each in chance.integers(0, len(drawn), count)]
+
+
+def sorted_numbers(given: list[Point], order: Order) -> list[object]:
+    """The numbers of points in an order, by the plain definition of it."""
+    having = [each for each in given if each.payload.get(order.field)]
+    having.sort(key=lambda each: each.id)
+    having.sort(key=lambda each: datetime.fromisoformat(each.payload[order.field]), reverse=order.descending)
+    without = sorted((each for each in given if not each.payload.get(order.field)), key=lambda each: each.id)
+    return [each.payload["number"] for each in (*having, *without)]
+
+
+def dated(tenant: str, number: int, seed: int, **payload: object) -> list[Point]:
+    given = points(tenant, number, **payload)
+    for point, moment in zip(given, moments_of(number, seed), strict=True):
+        if moment is not None:
+            point.payload["captured_at"] = moment.isoformat()
+    return given
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_pages_in_an_order_are_the_sorted_list(engine: Engine, tenant: str, *, descending: bool) -> None:
+    given, order, chance = dated(tenant, 60, 1), Order("captured_at", descending), np.random.default_rng(2)
+    for point in given[::3]:
+        point.payload["source"] = "third"
+    engine.write([Insert([*given, *dated(f"{tenant}x", 20, 3)])])
+    third = within(tenant, [Clause("source", FieldType.KEYWORD, ("third",))])
+    for where, among in ((within(tenant), given), (third, given[::3])):
+        for limits in ([1] * 99, [7] * 99, [60], [61], chance.integers(1, 12, 99).tolist()):
+            seen: list[object] = []
+            position = None
+            for limit in limits:
+                page, position = engine.scroll_ordered(where, order, limit, position)
+                assert len(page) == limit or position is None
+                seen += [each["number"] for each in page]
+                if position is None:
+                    break
+            assert seen == sorted_numbers(among, order)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_what_stays_comes_once_whatever_is_written_between_two_pages(
+    engine: Engine, tenant: str, *, descending: bool
+) -> None:
+    chance = np.random.default_rng(4)
+    staying = dated(tenant, 40, 5, state="stays")
+    going = dated(tenant, 40, 6, state="goes")
+    engine.write([Insert([*staying, *going])])
+    order, position, seen = Order("captured_at", descending), None, list[object]()
+    while True:
+        page, position = engine.scroll_ordered(within(tenant), order, int(chance.integers(1, 8)), position)
+        seen += [each["number"] for each in page if each["state"] == "stays"]
+        if position is None:
+            break
+        gone, going = going[:2], going[2:]
+        fresh = dated(tenant, 2, int(chance.integers(99)), state="comes")
+        engine.write([Delete(PointFilter(tenant, ids=tuple(ids(gone)))), Insert(fresh)])
+    assert seen == sorted_numbers(staying, order)
+
+
+def test_an_estimate_is_about_the_count(engine: Engine, tenant: str) -> None:
+    engine.write([Insert(points(tenant, 30, state="waiting"))])
     waiting = within(tenant, [Clause("state", FieldType.KEYWORD, ("waiting",))])
-    assert [each["number"] for each in engine.oldest("accepted_at", waiting, 3)] == [5, 1, 0]
-    assert [each["number"] for each in engine.oldest("accepted_at", waiting, 100)] == [5, 1, 0, 2, 4]
+    assert engine.estimate(PointFilter(f"{tenant}x")) == 0
+    assert 0 < engine.estimate(waiting) <= 30
 
 
 def test_tenants_with_points_that_wait_are_counted(engine: Engine, tenant: str) -> None:

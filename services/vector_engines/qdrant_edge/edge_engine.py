@@ -4,6 +4,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,15 +16,18 @@ from visual_memory.services.vector_engines.engine_contract import (
     Answer,
     Compaction,
     Index,
+    Order,
     Payload,
     Point,
     PointFilter,
+    Position,
     Search,
     Shape,
     Vectors,
     Write,
     check_vector_names,
 )
+from visual_memory.services.vector_engines.ordered_pages import Placed, moment_of, ordered_page
 from visual_memory.services.vector_engines.qdrant_edge.compaction import Compactor
 from visual_memory.services.vector_engines.qdrant_edge.edge_converters import (
     index_types,
@@ -133,34 +137,47 @@ class EdgeEngine:
 
     def scroll(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
         """See `Engine.scroll`."""
-        request = edge.ScrollRequest(offset=cursor, limit=limit, filter=to_edge_filter(where), with_payload=True)
-        with self._shards.use() as shard:
-            records, following = shard.engine.scroll(request)
+        records, following = self._scroll(where, limit, offset=cursor)
         return [record.payload or {} for record in records], None if following is None else str(following)
 
-    def oldest(self, field: str, where: PointFilter, limit: int) -> list[Payload]:
-        """See `Engine.oldest`."""
-        request = edge.ScrollRequest(
-            limit=limit, filter=to_edge_filter(where), with_payload=True, order_by=edge.OrderBy(field)
-        )
-        with self._shards.use() as shard:
-            records, _ = shard.engine.scroll(request)
-        return [record.payload or {} for record in records]
+    def scroll_ordered(
+        self, where: PointFilter, order: Order, limit: int, start: Position | None = None
+    ) -> tuple[list[Payload], Position | None]:
+        """See `Engine.scroll_ordered`."""
+        return ordered_page(self, where, order, limit, start)
+
+    def read_by_id(self, where: PointFilter, limit: int, first: str | None) -> list[tuple[str, Payload]]:
+        """See `OrderedReads.read_by_id`."""
+        records, _ = self._scroll(where, limit, offset=first)
+        return [(str(record.id), record.payload or {}) for record in records]
+
+    def read_by_moment(self, where: PointFilter, order: Order, limit: int, first: datetime | None) -> list[Placed]:
+        """See `OrderedReads.read_by_moment`."""
+        direction = edge.Direction.Desc if order.descending else edge.Direction.Asc
+        by = edge.OrderBy(order.field, direction=direction, start_from=None if first is None else first.isoformat())
+        records, _ = self._scroll(where, limit, order_by=by)
+        return [Placed(moment_of(cast(int, each.order_value)), str(each.id), each.payload or {}) for each in records]
 
     def export(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Point], str | None]:
         """See `Engine.export`."""
-        request = edge.ScrollRequest(
-            offset=cursor, limit=limit, filter=to_edge_filter(where), with_payload=True, with_vector=True
-        )
-        with self._shards.use() as shard:
-            records, following = shard.engine.scroll(request)
+        records, following = self._scroll(where, limit, offset=cursor, with_vector=True)
         points = [Point(str(each.id), each.payload or {}, cast(Any, each.vector or {})) for each in records]
         return points, None if following is None else str(following)
+
+    def _scroll(self, where: PointFilter, limit: int, **how: Any) -> tuple[list[edge.Record], Any]:
+        request = edge.ScrollRequest(limit=limit, filter=to_edge_filter(where), with_payload=True, **how)
+        with self._shards.use() as shard:
+            return shard.engine.scroll(request)
 
     def count(self, where: PointFilter) -> int:
         """See `Engine.count`."""
         with self._shards.use() as shard:
             return shard.engine.count(edge.CountRequest(exact=True, filter=to_edge_filter(where)))
+
+    def estimate(self, where: PointFilter) -> int:
+        """See `Engine.estimate`."""
+        with self._shards.use() as shard:
+            return shard.engine.count(edge.CountRequest(exact=False, filter=to_edge_filter(where)))
 
     def facet(self, field: str, where: PointFilter) -> dict[str, int]:
         """See `Engine.facet`."""
