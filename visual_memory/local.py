@@ -85,19 +85,21 @@ class Memory:
             self._process = None
             self._opened.close()
 
-    def add(self, images: Sequence[tuple[bytes, ImageFields]], labels: LabelRule = LabelRule.REPLACE) -> list[Accepted]:
+    def add(
+        self, images: Sequence[tuple[bytes, ImageFields]], label_rule: LabelRule = LabelRule.REPLACE
+    ) -> list[Accepted]:
         """Store pictures with their fields, all or none, and remember them before this returns.
 
         Args:
             images: of an image that is stored, fields that are not set stay as they are, and None clears.
-            labels: what happens to the labels of images that are stored.
+            label_rule: what happens to the labels of images that are stored.
 
         Returns:
             each image with its state: remembered; rejected where its vector could not be made.
         """
         process = self._open_process()
         with self._changing, process.audit.recorded_afterwards(self.tenant, ACTOR, "accept", images=len(images)):
-            accepted = process.accept(self.tenant, [Upload(data, fields) for data, fields in images], labels)
+            accepted = process.accept(self.tenant, [Upload(data, fields) for data, fields in images], label_rule)
             self._remember(process)
         stored = process.memory.images.get(self.tenant, {each.image_id for each in accepted})
         return [each.model_copy(update={"state": stored[each.image_id].state}) for each in accepted]

@@ -76,21 +76,23 @@ class Request(Generic[Result]):
     tries: int = TRIES
 
 
-def add(images: Sequence[tuple[bytes, ImageFields]], labels: LabelRule = LabelRule.REPLACE) -> Request[list[Accepted]]:
+def add(
+    images: Sequence[tuple[bytes, ImageFields]], label_rule: LabelRule = LabelRule.REPLACE
+) -> Request[list[Accepted]]:
     """Send pictures with their fields, all or none; they are durable when this returns, remembered soon after.
 
     Args:
         images: of an image that is stored, fields that are not set stay as they are, and None clears.
-        labels: what happens to the labels of images that are stored.
+        label_rule: what happens to the labels of images that are stored.
     """
-    return _upload("/v1/images", images, list[Accepted], params={"labels": labels.value})
+    return _upload("/v1/images", images, list[Accepted], params={"label_rule": label_rule.value})
 
 
 def add_vectors(
     encoder: str,
     vectors: "NDArray[np.float32]",
     fields: Sequence[ImageFields],
-    labels: LabelRule = LabelRule.REPLACE,
+    label_rule: LabelRule = LabelRule.REPLACE,
 ) -> Request[list[Accepted]]:
     """Send vectors that the service's encoder made, all or none; they are remembered when this returns.
 
@@ -98,7 +100,7 @@ def add_vectors(
         encoder: its name.
         vectors: [n, d], at most 4,096 at once.
         fields: n of them, or a single one for all; see `add`.
-        labels: see `add`.
+        label_rule: see `add`.
     """
     import numpy as np
 
@@ -106,7 +108,7 @@ def add_vectors(
     np.save(file, vectors, allow_pickle=False)
     lines = "\n".join(each.model_dump_json(exclude_unset=True) for each in fields)
     parts = {"vectors": ("vectors.npy", file.getvalue()), "fields": ("fields.jsonl", lines.encode())}
-    data, params = {"encoder": encoder}, {"labels": labels.value}
+    data, params = {"encoder": encoder}, {"label_rule": label_rule.value}
     return _request("POST", "/v1/vectors", list[Accepted], files=parts, data=data, params=params)
 
 

@@ -60,7 +60,7 @@ def teach(
     progress: Progress,
     *,
     wait: bool,
-    known_labels: LabelRule = LabelRule.KEEP,
+    label_rule: LabelRule = LabelRule.KEEP,
 ) -> ImportResult:
     """Send pictures, and with `wait` return when each is remembered or rejected.
 
@@ -70,9 +70,9 @@ def teach(
         found: the pictures.
         progress: reports how many are sent and remembered.
         wait: whether to wait.
-        known_labels: what happens to the labels of images that are stored with others.
+        label_rule: what happens to the labels of images that are stored with others.
     """
-    add = partial(client.add, labels=known_labels)
+    add = partial(client.add, label_rule=label_rule)
     outcome, image_ids = ImportResult(), dict[str, None]()  # an ordered set
     for accepted in send(add, found, lambda done: progress("sent", done, number), outcome.refused):
         outcome.count(accepted)

@@ -50,7 +50,7 @@ def teach_vectors(
     encoder: str | None,
     source: str | None,
     progress: Progress,
-    known_labels: LabelRule = LabelRule.KEEP,
+    label_rule: LabelRule = LabelRule.KEEP,
 ) -> ImportResult:
     """Send the vectors of a file; refused ones are reported, the others are remembered.
 
@@ -62,7 +62,7 @@ def teach_vectors(
         encoder: the name of the encoder that made them.
         source: the source of all images that have none.
         progress: reports how many are remembered.
-        known_labels: what happens to the labels of images that are stored with others.
+        label_rule: what happens to the labels of images that are stored with others.
 
     Raises:
         InvalidRequest: a file is not as it should be, or the service's encoder is another.
@@ -81,7 +81,7 @@ def teach_vectors(
         sending: deque[Future[list[Accepted]]] = deque()
         try:
             for chunk in chunks:
-                sending.append(pool.submit(_send, client, encoder, chunk, outcome.refused, known_labels))
+                sending.append(pool.submit(_send, client, encoder, chunk, outcome.refused, label_rule))
                 if len(sending) == CONCURRENT_REQUESTS:
                     count(sending.popleft())
             while sending:
@@ -91,12 +91,10 @@ def teach_vectors(
     return outcome
 
 
-def _send(
-    client: Client, encoder: str, chunk: Chunk, refused: dict[str, str], known_labels: LabelRule
-) -> list[Accepted]:
+def _send(client: Client, encoder: str, chunk: Chunk, refused: dict[str, str], label_rule: LabelRule) -> list[Accepted]:
     """Send a chunk; if it is refused, send its halves, so that only the invalid vectors are refused."""
     try:
-        return client.add_vectors(encoder, chunk.vectors, chunk.fields, known_labels)
+        return client.add_vectors(encoder, chunk.vectors, chunk.fields, label_rule)
     except (InvalidVector, Blocked) as error:
         number = len(chunk.fields)
         if number == 1:
@@ -104,7 +102,7 @@ def _send(
             return []
         middle = number // 2
         halves = chunk.part(0, middle), chunk.part(middle, number)
-        return [each for half in halves for each in _send(client, encoder, half, refused, known_labels)]
+        return [each for half in halves for each in _send(client, encoder, half, refused, label_rule)]
 
 
 def _npy(file: Path, labels: Path | None, source: str | None) -> tuple[int, Iterator[Chunk]]:

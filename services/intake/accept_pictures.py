@@ -52,7 +52,7 @@ class AcceptPictures:
         self,
         tenant: str,
         uploads: Sequence[Upload],
-        labels: LabelRule = LabelRule.REPLACE,
+        label_rule: LabelRule = LabelRule.REPLACE,
         *,
         may_expire: bool = True,
         fence: WriteFence = NO_FENCE,
@@ -66,7 +66,7 @@ class AcceptPictures:
         Args:
             tenant: the tenant of the images.
             uploads: the pictures.
-            labels: what happens to the labels of stored images.
+            label_rule: what happens to the labels of stored images.
             may_expire: whether the caller may make a stored image expire earlier than before.
             fence: checked before and after each write; if it raises, nothing stays accepted.
 
@@ -79,7 +79,7 @@ class AcceptPictures:
         """
         hashes = [sha256(upload.data).hexdigest() for upload in uploads]
         ids = [upload.fields.image_id or content for upload, content in zip(uploads, hashes, strict=True)]
-        fields = [*sent_together(zip(ids, (upload.fields for upload in uploads), strict=True), labels)]
+        fields = [*sent_together(zip(ids, (upload.fields for upload in uploads), strict=True), label_rule)]
         pictures = self.put.pictures
         images = [
             self.put.new_image(tenant, given, content, pictures.new_key(tenant, image_id, content), State.WAITING)
@@ -88,7 +88,7 @@ class AcceptPictures:
         self.put.blocks.check(images)
         latest = {image_id: index for index, image_id in enumerate(ids)}
         sent = {image_id: ToPut.of(images[index], fields[index]) for image_id, index in latest.items()}
-        rules = self.put.rules(labels, may_expire=may_expire)
+        rules = self.put.rules(label_rule, may_expire=may_expire)
         plan = planned(sent, self.put.memory.images.get(tenant, latest), now(), rules)
         kept = {hashes[index] for index in latest.values()}
         replaced = {index for index, image in enumerate(images) if image.content_hash not in kept}

@@ -55,7 +55,7 @@ class AcceptVectors:
         self,
         tenant: str,
         sent: Sent,
-        labels: LabelRule = LabelRule.REPLACE,
+        label_rule: LabelRule = LabelRule.REPLACE,
         *,
         may_expire: bool = True,
         fence: WriteFence = NO_FENCE,
@@ -69,7 +69,7 @@ class AcceptVectors:
         Args:
             tenant: the tenant of the images.
             sent: the vectors.
-            labels: as in `AcceptPictures`.
+            label_rule: as in `AcceptPictures`.
             may_expire: as in `AcceptPictures`.
             fence: as in `AcceptPictures`; a vector that was added to a stored image is not reverted.
 
@@ -84,7 +84,7 @@ class AcceptVectors:
         units = to_units(sent.vectors)
         contents = [sha256(row.tobytes()).hexdigest() for row in sent.vectors.astype("<f4", copy=False)]
         ids = [given.image_id or content for given, content in zip(sent.fields, contents, strict=True)]
-        fields = [*sent_together(zip(ids, sent.fields, strict=True), labels)]
+        fields = [*sent_together(zip(ids, sent.fields, strict=True), label_rule)]
         keys, digests = new_keys_of_vectors(len(sent.fields)), unit_digests(units)
         images = [
             put.new_image(tenant, given, content_hash, key, State.REMEMBERED, sent.encoder).model_copy(
@@ -95,7 +95,7 @@ class AcceptVectors:
         put.blocks.check(images)
         rows = {image_id: row for row, image_id in enumerate(ids)}
         latest = {image_id: ToPut.of(images[row], fields[row]) for image_id, row in rows.items()}
-        rules = put.rules(labels, may_expire=may_expire)
+        rules = put.rules(label_rule, may_expire=may_expire)
 
         def vectors_of(some: Sequence[StoredImage]) -> Vectors:
             return units[[rows[image.image_id] for image in some]]

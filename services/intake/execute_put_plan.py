@@ -116,9 +116,9 @@ class PutImages:
             plan = planned(again, placed.after, now(), rules)
         raise Conflict(f"image {placed.overtaken[0]!r} is being changed by others at this moment: send it again")
 
-    def rules(self, labels: LabelRule, *, may_expire: bool) -> Rules:
+    def rules(self, label_rule: LabelRule, *, may_expire: bool) -> Rules:
         """How images that are sent change those that are stored."""
-        return Rules(labels, self.retention.limited, may_expire)
+        return Rules(label_rule, self.retention.limited, may_expire)
 
     def new_image(
         self,

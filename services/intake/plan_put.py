@@ -36,12 +36,12 @@ class Rules:
     """How images that are sent change stored ones.
 
     Attributes:
-        labels: what happens to the labels of a stored image.
+        label_rule: what happens to the labels of a stored image.
         limited: limits the expiry of an image; see `services.intake.retention_limits.RetentionLimits`.
         may_expire: whether a stored image may expire earlier than before.
     """
 
-    labels: LabelRule = LabelRule.REPLACE
+    label_rule: LabelRule = LabelRule.REPLACE
     limited: Callable[[StoredImage], StoredImage] = lambda image: image
     may_expire: bool = True
 
@@ -92,7 +92,7 @@ def planned(
     there = {image_id: held[image_id] for image_id in sent if image_id in held}
     known = {image_id: one for image_id, one in there.items() if is_known(sent[image_id].image, one, moment)}
     changed = {
-        image_id: rules.limited(one.changed(_changes(sent[image_id], one, rules.labels), moment))
+        image_id: rules.limited(one.changed(_changes(sent[image_id], one, rules.label_rule), moment))
         for image_id, one in known.items()
     }
     add_vector_to = {image_id: one for image_id, one in known.items() if _has_other_vector(sent[image_id].image, one)}
@@ -111,7 +111,7 @@ def planned(
         held=held,
         states={image_id: known.get(image_id, one.image).state for image_id, one in sent.items()},
         add_vector_to=tuple(add_vector_to.values()),
-        other_labels=frozenset(other) if rules.labels is LabelRule.KEEP else frozenset(),
+        other_labels=frozenset(other) if rules.label_rule is LabelRule.KEEP else frozenset(),
     )
 
 
@@ -147,7 +147,7 @@ def _replacing(sent: ToPut, held: StoredImage, moment: datetime, rules: Rules) -
         kept.pop("expires_at", None)
     if held.file_name is None:
         kept.pop("file_name", None)
-    kept["labels"] = rules.labels.applied(held.labels, sent.image.labels)
+    kept["labels"] = rules.label_rule.applied(held.labels, sent.image.labels)
     kept["revision"] = next_revision(held.revision)
     return rules.limited(sent.image.model_copy(update=kept))
 

@@ -107,7 +107,7 @@ def test_labels_of_what_is_there_are_replaced_as_the_caller_says(stack: Stack) -
     ]:
         [accepted] = stack.client.add([(data, ImageFields(labels=["dog"], image_id=image_id))], rule)
         assert (shown(stack, image_id)["labels"], accepted.other_labels) == (labels, told)
-    refused = stack.http.post("/v1/images?labels=some", json={"images": []})
+    refused = stack.http.post("/v1/images?label_rule=some", json={"images": []})
     assert refused.status_code == 422
 
 
@@ -133,11 +133,11 @@ def test_a_folder_sent_again_without_its_manifest_wipes_nothing(stack: Stack, tm
     after = stack.held({"subject": subject})
     assert after == before
     assert "3 are stored with other labels, and keep them" in cli("add", tmp_path).stdout
-    cli("add", tmp_path, "--known-labels", "add")
+    cli("add", tmp_path, "--label-rule", "add")
     assert {tuple(image.labels) for image in stack.held({"subject": subject}).values()} == {
         ("pet", "cat/siamese", "cat")
     }
-    assert "--known-labels" in cli("add", tmp_path, "--known-labels", "some", code=2).stderr
+    assert "--label-rule" in cli("add", tmp_path, "--label-rule", "some", code=2).stderr
 
 
 def test_vectors_sent_again_by_a_table_without_fields_wipe_nothing(stack: Stack, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def accept(
     caller: CallerDep,
     service: ServiceDep,
     uploads: Annotated[list[Upload], Depends(read_uploads)],
-    labels: LabelRuleParameter = LabelRule.REPLACE,
+    label_rule: LabelRuleParameter = LabelRule.REPLACE,
 ) -> list[Accepted]:
     """Accept pictures, all or none. They are durable when answered, and remembered moments later.
 
@@ -65,7 +65,7 @@ def accept(
     needs the scope `remove` too.
     """
     with caller.recorded_afterwards("accept", images=len(uploads)):
-        accepted = service.accept(caller.tenant, uploads, labels, may_expire=caller.key.may(Scope.REMOVE))
+        accepted = service.accept(caller.tenant, uploads, label_rule, may_expire=caller.key.may(Scope.REMOVE))
     points = [point_id(caller.tenant, each.image_id) for each in accepted]
     log.info("accepted %d", len(points), extra={"tenant": caller.tenant, "points": points})
     return accepted

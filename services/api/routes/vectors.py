@@ -68,7 +68,7 @@ def remember_vectors(
     caller: CallerDep,
     service: ServiceDep,
     sent: Annotated[Sent, Depends(read_vectors)],
-    labels: LabelRuleParameter = LabelRule.REPLACE,
+    label_rule: LabelRuleParameter = LabelRule.REPLACE,
 ) -> list[Accepted]:
     """Remember vectors of one of the service's encoders, at most 4,096, all or none; durable when answered.
 
@@ -76,7 +76,7 @@ def remember_vectors(
     another encoder gets this one in addition. An earlier expiry than before needs the scope `remove` too.
     """
     with caller.recorded_afterwards("accept", images=len(sent.fields)):
-        accepted = service.accept_vectors(caller.tenant, sent, labels, may_expire=caller.key.may(Scope.REMOVE))
+        accepted = service.accept_vectors(caller.tenant, sent, label_rule, may_expire=caller.key.may(Scope.REMOVE))
     log.info("remembered %d vectors", len(accepted), extra={"tenant": caller.tenant})
     return accepted
 

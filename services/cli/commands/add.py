@@ -22,7 +22,7 @@ def add(
     ] = True,
     encoder: Annotated[str | None, typer.Option(help="The encoder that made a file's vectors.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Labels of a .npy file's vectors: .txt, .csv or .jsonl.")] = None,
-    known_labels: Annotated[
+    label_rule: Annotated[
         str,
         typer.Option(help="For images already stored with other labels: keep those, replace them, or add to them."),
     ] = "keep",
@@ -36,9 +36,9 @@ def add(
     from visual_memory.services.client.folders_and_manifests import is_vectors, read_pictures
     from visual_memory.services.client.import_pictures import teach
 
-    if known_labels not in set(LabelRule):
-        raise typer.BadParameter(f"--known-labels: {', '.join(LabelRule)}")
-    rule, are_vectors = LabelRule(known_labels), is_vectors(what)
+    if label_rule not in set(LabelRule):
+        raise typer.BadParameter(f"--label-rule: {', '.join(LabelRule)}")
+    rule, are_vectors = LabelRule(label_rule), is_vectors(what)
     if are_vectors and not wait:
         raise typer.BadParameter("--no-wait: vectors are remembered as they are sent; leave it out")
     if not are_vectors and labels is not None:
@@ -51,7 +51,7 @@ def add(
 
             outcome = teach_vectors(client, what, labels, encoder, source, progress, rule)
         else:
-            outcome = teach(client, *read_pictures(what, source), progress, wait=wait, known_labels=rule)
+            outcome = teach(client, *read_pictures(what, source), progress, wait=wait, label_rule=rule)
     if as_json:
         print_json(outcome.as_dict())
     else:
@@ -66,7 +66,7 @@ def print_outcome(outcome: "ImportResult") -> None:
 
     console.print(f"{outcome.sent} sent, {outcome.remembered} remembered")
     if outcome.other_labels:
-        console.print(f"  {outcome.other_labels} are stored with other labels, and keep them (see --known-labels)")
+        console.print(f"  {outcome.other_labels} are stored with other labels, and keep them (see --label-rule)")
     for what, why in (("refused", outcome.refused), ("rejected", outcome.rejected)):
         for name, reason in list(why.items())[:MAX_LISTED]:
             console.print(f"  {what} {name}: {reason}", markup=False, highlight=False)
