@@ -10,13 +10,12 @@ import sys
 
 import typer
 
-from visual_memory.services.cli.commands import curate, encoder, intake, keys, processes, receipts, tenants
+from visual_memory.services.cli.commands import curate, decisions, encoder, intake, keys, processes, receipts, tenants
 from visual_memory.services.cli.commands.add import add
 from visual_memory.services.cli.commands.audit import audit
 from visual_memory.services.cli.commands.backup import backup, restore
 from visual_memory.services.cli.commands.classify import classify
 from visual_memory.services.cli.commands.compact import compact
-from visual_memory.services.cli.commands.decisions import explain, influence, list_decisions
 from visual_memory.services.cli.commands.demo import demo
 from visual_memory.services.cli.commands.evaluate import evaluate
 from visual_memory.services.cli.commands.export import export
@@ -69,9 +68,6 @@ app.command()(audit)
 app.command()(judge)
 app.command()(suspects)
 app.command()(labels)
-app.command("decisions")(list_decisions)
-app.command()(explain)
-app.command()(influence)
 app.command()(compact)
 app.command()(verify_removals)
 app.command()(receipts.verify_receipt)
@@ -88,5 +84,6 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(receipts.app, name="receipts")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(curate.app, name="curate")
+app.add_typer(decisions.app, name="decisions")
 app.add_typer(encoder.app, name="encoder")
 app.add_typer(intake.app, name="intake")

@@ -108,17 +108,20 @@ def test_a_stored_decision_is_listed_and_explained(cli: Cli, stack: Stack, tmp_p
     stack.remembered([*near, *stack.teach(picture("bars"), labels=["other"], source=source)])
     question = write(tmp_path / "q.png", "disc")
     [decision] = cli.json("classify", question, "--source", source, "-k", 1, "--store")
-    assert [each["id"] for each in cli.json("decisions", "--label", label)] == [decision["id"]]
-    [told] = cli.json("explain", decision["id"], "--without", near[0])
-    assert told["stored"]["decision"]["label"] == told["replay"]["before"] == label
-    assert (told["replay"]["changed"], told["replay"]["decision"]["label"]) == (True, "other")
-    assert told["counterfactual"]["becomes"] == "other"
-    assert [each["image_id"] for each in told["counterfactual"]["images"]] == near
-    shown = cli("explain", decision["id"]).stdout
-    assert f"today: {label} again" in shown
-    assert "without these it would be other" in shown
-    [influence] = cli.json("influence", "--last", 1)
+    assert [each["id"] for each in cli.json("decisions", "list", "--label", label)] == [decision["id"]]
+    [stored] = cli.json("decisions", "show", decision["id"])
+    [replay] = cli.json("decisions", "replay", decision["id"], "--without", near[0])
+    assert stored["decision"]["label"] == replay["before"] == label
+    assert (replay["changed"], replay["decision"]["label"]) == (True, "other")
+    [counterfactual] = cli.json("decisions", "counterfactual", decision["id"])
+    assert counterfactual["becomes"] == "other"
+    assert [each["image_id"] for each in counterfactual["images"]] == near
+    assert f"today: {label} again" in cli("decisions", "replay", decision["id"]).stdout
+    assert "without these it would be other" in cli("decisions", "counterfactual", decision["id"]).stdout
+    [influence] = cli.json("decisions", "influence", "--last", 1)
     assert [each["image_id"] for each in influence["images"]] == near
+    cli("decisions", "delete", decision["id"])
+    assert cli.json("decisions", "list", "--label", label) == []
 
 
 def test_add_a_csv_manifest(cli: Cli, stack: Stack, tmp_path: Path) -> None:

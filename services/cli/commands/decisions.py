@@ -1,4 +1,4 @@
-"""List and explain stored decisions, and show the images that influence them most."""
+"""Stored decisions: list, show, replay and delete them, and show which images they depend on."""
 
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +13,17 @@ if TYPE_CHECKING:
     from visual_memory.schemas.stored_decision import StoredDecision
     from visual_memory.services.client.http_client import Client
 
+app = typer.Typer(
+    help="Stored decisions: list, show, replay and delete them, and show which images they depend on.",
+    no_args_is_help=True,
+)
+
+DecisionId = Annotated[str, typer.Argument(help="The decision's id.")]
+
 POLL_SECONDS = 0.5
 
 
+@app.command("list")
 def list_decisions(
     limit: Annotated[int, typer.Option(help="How many, the latest first.")] = 20,
     label: Annotated[str | None, typer.Option(help="Only decisions with this label.")] = None,
@@ -34,8 +42,20 @@ def list_decisions(
             typer.echo(f"{each.id}  {each.label}  margin {each.margin:.0%}, {each.voters} voted{scrubbed}")
 
 
-def explain(
-    decision_id: Annotated[str, typer.Argument(help="The decision's id.")],
+@app.command()
+def show(decision_id: DecisionId, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson = False) -> None:
+    """Show a stored decision with its votes and neighbours."""
+    with exit_on_error(), connect(url, key) as client:
+        stored = client.decision(decision_id)
+    if as_json:
+        print_json(stored.model_dump(mode="json"))
+    else:
+        _print_stored(decision_id, stored)
+
+
+@app.command()
+def replay(
+    decision_id: DecisionId,
     without: Annotated[
         list[str] | None, typer.Option(help="Id of an image to exclude from the vote; may be repeated.")
     ] = None,
@@ -43,24 +63,36 @@ def explain(
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Explain a stored decision: its votes, what is different today, and which images it depends on."""
+    """Repeat a decision with today's memory, and show the differences."""
     from visual_memory.schemas.explanation import ReplayRequest
 
     with exit_on_error(), connect(url, key) as client:
-        stored = client.decision(decision_id)
-        if not as_json:
-            # first, as the rest can fail while the memory waits for a new judgement
-            _print_stored(decision_id, stored)
-        replay = client.replay(decision_id, ReplayRequest(without=without or []))
-        counterfactual = _counterfactual_of(client, decision_id, quiet=as_json)
+        found = client.replay(decision_id, ReplayRequest(without=without or []))
     if as_json:
-        answers = {"stored": stored, "replay": replay, "counterfactual": counterfactual}
-        print_json({name: answer.model_dump(mode="json") for name, answer in answers.items()})
-        return
-    _print_replay(replay)
-    _print_counterfactual(counterfactual)
+        print_json(found.model_dump(mode="json"))
+    else:
+        _print_replay(found)
 
 
+@app.command()
+def counterfactual(decision_id: DecisionId, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson = False) -> None:
+    """Show the fewest images without which a decision would have another label."""
+    with exit_on_error(), connect(url, key) as client:
+        found = _counterfactual_of(client, decision_id, quiet=as_json)
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        _print_counterfactual(found)
+
+
+@app.command()
+def delete(decision_id: DecisionId, url: Url = DEFAULT_URL, key: Key = None) -> None:
+    """Delete a stored decision for good."""
+    with exit_on_error(), connect(url, key) as client:
+        client.delete_decision(decision_id)
+
+
+@app.command()
 def influence(
     last: Annotated[int, typer.Option(help="How many decisions, the latest.")] = 1000,
     url: Url = DEFAULT_URL,
