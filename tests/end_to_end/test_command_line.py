@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.command_line import Ended, run_command
 from tests.support.running_service import Stack, unique
 from tests.support.shape_pictures import picture
 
@@ -18,28 +19,20 @@ class Cli:
     """`visual-memory` against the running service."""
 
     def __init__(self, url: str, key: str) -> None:
-        around = {name: value for name, value in os.environ.items() if not name.startswith("VISUAL_MEMORY_")}
-        self.environment = {
-            **around,
-            "VISUAL_MEMORY_URL": url,
-            "VISUAL_MEMORY_KEY": key,
-            "COLUMNS": "200",
-            "NO_COLOR": "1",
-        }
+        self.environment = {"VISUAL_MEMORY_URL": url, "VISUAL_MEMORY_KEY": key, "COLUMNS": "200", "NO_COLOR": "1"}
 
-    def __call__(self, *words: object, code: int = 0, answer: str = "") -> "subprocess.CompletedProcess[str]":
-        ended = subprocess.run(
-            [sys.executable, "-m", "visual_memory.services.cli", *map(str, words)],
-            env=self.environment,
-            input=answer,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    def __call__(self, *words: object, code: int = 0, answer: str = "") -> Ended:
+        ended = run_command(*map(str, words), settings=self.environment, answer=answer)
         assert ended.returncode == code, f"{ended.stdout}\n{ended.stderr}"
-        assert "Traceback" not in ended.stderr
         return ended
+
+    def process(self, *words: object) -> "subprocess.CompletedProcess[str]":
+        """A command as the shell runs it."""
+        around = {name: value for name, value in os.environ.items() if not name.startswith("VISUAL_MEMORY_")}
+        command = [sys.executable, "-m", "visual_memory.services.cli", *map(str, words)]
+        return subprocess.run(
+            command, env={**around, **self.environment}, capture_output=True, text=True, timeout=120, check=False
+        )
 
     def json(self, *words: object, code: int = 0) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self(*words, "--json", code=code).stdout.splitlines()]
@@ -210,6 +203,14 @@ def test_what_is_wrongly_given_is_exit_code_2(cli: Cli, tmp_path: Path) -> None:
     assert "Missing" in cli("remove", "--subject", "ann", code=2).stderr
     assert "does not exist" in cli("classify", tmp_path / "nowhere.png", code=2).stderr
     assert "No such command" in cli("remember", code=2).stderr
+
+
+def test_a_process_ends_with_the_exit_code(cli: Cli, tmp_path: Path) -> None:
+    write(tmp_path / "disc" / "good.png", "disc")
+    (tmp_path / "disc" / "broken.png").write_bytes(picture("disc")[:500])
+    for words, code, said in ((("status",), 0, ""), (("add", tmp_path), 3, ""), (("audit", "-x"), 2, "No such option")):
+        ended = cli.process(*words)
+        assert (ended.returncode, said in ended.stderr, "Traceback" in ended.stderr) == (code, True, False), ended
 
 
 def test_nobody_there_is_a_sentence(cli: Cli) -> None:

@@ -2,9 +2,6 @@
 
 import base64
 import json
-import os
-import subprocess
-import sys
 import tarfile
 import unicodedata
 from collections.abc import Iterator
@@ -16,21 +13,26 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.command_line import Ended, run_command
+from tests.support.encoder_commands import Check, Commands, encoder_of, votes
 from tests.support.running_service import SETTINGS, Stack, new_folder, running, until
 from tests.support.shape_pictures import picture
 from visual_memory.schemas.errors import Blocked, Forbidden, NotAuthorized
-from visual_memory.schemas.image import ImageFields, has_picture
-from visual_memory.schemas.removal import RemovalStatus
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import ImageFields, has_picture, point_id
+from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.decoding.picture_limits import PictureLimits
 from visual_memory.services.decoding.pillow_decode import decode
 from visual_memory.services.encoding.load_encoder import identify, legacy_name, load_encoder
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
+from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.memory.points.point_payload import to_image
 from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
+OLD = "efficientnet-lite0"
 pytestmark = pytest.mark.one_machine
 FOLDERS = sorted(path.parent for path in (Path(__file__).parents[1] / "fixtures").glob("data_folder_*/expected.json"))
 NAMES_WHO_WAS_REMOVED = {"20261130T062831906028-d65f6623"}
@@ -55,15 +57,9 @@ def _unfinished(expected: dict[str, Any]) -> dict[str, str]:
     return dict(expected.get("unfinished") or {name: expected[name] for name in ("asked", "marked")})
 
 
-def command(data: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+def command(data: Path, *words: str) -> Ended:
     settings = {f"VISUAL_MEMORY_{name}": value for name, value in {**SETTINGS, "DATA": str(data)}.items()}
-    return subprocess.run(
-        [sys.executable, "-m", "visual_memory.services.cli", *words],
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_command(*words, settings=settings)
 
 
 @pytest.fixture(scope="module", params=FOLDERS, ids=lambda folder: folder.name)
@@ -222,3 +218,88 @@ def test_its_pictures_give_the_vectors_that_it_holds(folder: Path) -> None:
             assert float(np.dot(encoder.encode([seen])[0], vector)) > 0.99999
             compared += 1
     assert compared > 5
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("opened", FOLDERS[:1], indirect=True, ids=lambda folder: folder.name)
+def test_its_encoder_is_filled_compared_switched_back_and_forth_and_dropped(opened: Opened) -> None:
+    """It moves to the encoder of today without a pause; last, for nothing is as it was afterwards."""
+    stack = opened.stack
+    stack.remembered(opened.expected["waiting"])
+    encoders, check = Commands(stack.data), Check(Commands(stack.data))
+    assert encoder_of(stack, "disc") == (OLD, "shape/disc")
+    assert encoders.active == OLD
+    old = encoders.known()[OLD]
+    assert (old.preprocessing, old.dimension) == (1, 1280)
+    assert "active already" not in encoders.refused("switch", "nobody")
+
+    [damaged] = stack.remembered(stack.teach(picture("cross"), labels=["shape/cross"]))
+    [file] = [path for path in stack.picture_files() if point_id("default", damaged) in path.name]
+    file.write_bytes(b"no picture any more")
+
+    said = encoders.encoder("add", OLD, "--wait")
+    new = said["spec"]["name"]
+    assert (said["spec"]["preprocessing"], said["counts"]["left"]) == (2, 0)
+    assert "added already" in encoders.refused("add", OLD)
+    assert said["counts"]["vectors_only"] > 0, "the folder holds images that came as vectors"
+    assert said["counts"]["failed"] == 1
+    stack.client.remove(RemovalRequest(filter=Filter({"image_id": damaged}), reason="it is damaged"))
+    until(lambda: damaged not in check.commands.ids(), "it to be gone")
+    assert len(check()[new]) == said["counts"]["filled"]
+
+    [image_id] = stack.teach(picture("bars"), labels=["shape/bars"])
+    stack.remembered([image_id])
+    check_filled(encoders, check, image_id, new)
+
+    check_compared(encoders, new)
+    before = votes(stack)
+    switched = encoders.encoder("switch", new)
+    assert switched["not_voting"] == said["counts"]["vectors_only"]
+    until(lambda: encoder_of(stack, "disc")[0] == new, "the switch to be seen")
+    assert encoder_of(stack, "bars") == (new, "shape/bars")
+    missing = encoders.run("encoder", "missing", new, "--json").stdout.splitlines()
+    ours = {each["image_id"] for each in map(json.loads, missing) if each["tenant"] == "default"}
+    assert before - votes(stack) <= ours
+
+    encoders.encoder("switch", "--back")
+    until(lambda: encoder_of(stack, "disc")[0] == OLD, "the way back to be seen")
+    assert votes(stack) == before
+    encoders.encoder("switch", new)
+    until(lambda: encoder_of(stack, "disc")[0] == new, "the switch to be seen")
+    check_dropped(encoders, check, stack, new)
+
+
+def check_filled(encoders: Commands, check: Check, image_id: str, new: str) -> None:
+    """A new image gets the vectors of both encoders."""
+    both = {vector_name(OLD), vector_name(new)}
+    until(lambda: both in [{*point.vectors} for point in encoders.points_of(image_id)], "both vectors")
+    assert {OLD, new} == {each for each, ids in check().items() if image_id in ids and each}
+
+
+def check_compared(encoders: Commands, new: str) -> None:
+    compared = encoders.encoder("compare", "--tenant", "default")
+    assert (compared["a"], compared["b"], compared["lacking"][OLD]) == (OLD, new, 0)
+    assert compared["itself"]["b"]["accuracy"]["value"] > 0.5
+
+
+def check_dropped(encoders: Commands, check: Check, stack: Stack, new: str) -> None:
+    """Drop the encoder of then: nothing of its vectors is left on the disk."""
+    alone = (point.vectors[vector_name(OLD)] for point in encoders.points() if [*point.vectors] == [vector_name(OLD)])
+    numbers = np.array(next(alone), "<f4").tobytes()[:64]
+    assert any(numbers in path.read_bytes() for path in files(stack.data))
+    unsure = encoders.run("encoder", "drop", OLD)
+    assert (unsure.returncode, "came as vectors of other encoders" in unsure.stdout) == (1, True)
+    dropped = encoders.encoder("drop", OLD, "--yes")
+    assert dropped["erased"]
+    assert encoders.known().keys() == {new}
+    assert encoder_of(stack, "checks") == (new, "shape/checks")
+    assert check().keys() == {"", new}
+    assert "was dropped" in encoders.refused("switch", "--back")
+    verified = encoders.run("verify-removals", "--json")
+    assert (verified.returncode, json.loads(verified.stdout)["faults"]) == (0, [])
+    assert not any(numbers in path.read_bytes() for path in files(stack.data))
+
+
+def files(data: Path) -> list[Path]:
+    """Of the engine."""
+    return [path for path in (data / "engine").rglob("*") if path.is_file()]

@@ -14,7 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.running_service import SETTINGS
+from tests.support.command_line import Ended, run_command
+from tests.support.running_service import SETTINGS, Stack
+from tests.support.shape_pictures import picture
+from visual_memory.schemas.classify_options import ClassifyOptions, Effort
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.image import StoredImage
 from visual_memory.services.decoding.decode_many import Decoder
@@ -42,22 +45,24 @@ class Commands:
 
     data: Path
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """Of the service, as environment variables."""
+        return {f"VISUAL_MEMORY_{name}": value for name, value in {**SETTINGS, "DATA": str(self.data)}.items()}
+
     def start(self, *words: str) -> "subprocess.Popen[str]":
         """A command that may be killed."""
-        settings = {f"VISUAL_MEMORY_{name}": value for name, value in {**SETTINGS, "DATA": str(self.data)}.items()}
         return subprocess.Popen(
             [sys.executable, "-m", "visual_memory.services.cli", *words],
-            env={**os.environ, **settings},
+            env={**os.environ, **self.settings},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
+    def run(self, *words: str) -> Ended:
         """A command, to its end."""
-        process = self.start(*words)
-        out, error = process.communicate()
-        return subprocess.CompletedProcess(words, process.returncode, out, error)
+        return run_command(*words, settings=self.settings)
 
     def encoder(self, *words: str) -> dict[str, Any]:
         """What a command says that must go well."""
@@ -157,10 +162,22 @@ class Check:
 
     def _load(self, spec: EncoderSpec) -> Encoder:
         if spec.name not in self._encoders:
-            settings = EncoderSettings(precision="float32", threads=2)
+            settings = EncoderSettings(precision="float32", threads=1)
             self._encoders[spec.name] = spec, load_encoder(settings, spec)
         return self._encoders[spec.name][1]
 
 
 def _is_there(pictures: PictureStore, key: str) -> bool:
     return pictures.exists(key)
+
+
+def encoder_of(stack: Stack, kind: str) -> tuple[str, str | None]:
+    """The encoder that decides on a new picture of a kind, and its label."""
+    [decision] = stack.client.classify([picture(kind)], ClassifyOptions(k=3)).decisions
+    return decision.encoder, decision.label
+
+
+def votes(stack: Stack) -> set[str]:
+    """The ids of all images that vote."""
+    [decision] = stack.client.classify([picture("disc")], ClassifyOptions(k=1000, effort=Effort.EXACT)).decisions
+    return {each.image_id for each in decision.neighbours}
