@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     ] = Field(default_factory=dict)
     retention: Annotated[
         dict[Annotated[str, AfterValidator(normalised)], Annotated[timedelta, Field(gt=timedelta(0))]],
-        Field(description='longest life of images by source, "*" for every other: {"camera-1": "P30D"} (ISO 8601)'),
+        Field(description='longest life of images by source in seconds, "*" for every other: {"camera-1": 2592000}'),
     ] = Field(default_factory=dict)
     api: ApiSettings = ApiSettings()
     broker: BrokerSettings = BrokerSettings()
