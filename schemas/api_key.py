@@ -44,38 +44,36 @@ class Scope(StrEnum):
 
 
 class KeyRequest(BaseModel):
-    """A request for a new key.
-
-    Attributes:
-        name: for people, 1 to 200 characters; receipts and the audit log contain it.
-        tenant: the key's tenant: 1 to 63 of a-z 0-9 _ -, beginning with a letter or digit.
-        scopes: one or more.
-        requests_per_minute: the most requests; null: no limit.
-        bytes_per_minute: the most bytes of request bodies; null: no limit.
-    """
+    """A request for a new key."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Text
-    tenant: Tenant
-    scopes: Annotated[list[Scope], Field(min_length=1), AfterValidator(lambda scopes: sorted(set(scopes)))]
-    requests_per_minute: PerMinute | None = None
-    bytes_per_minute: PerMinute | None = None
+    name: Text = Field(
+        description="for people, 1 to 200 characters; receipts and the audit log contain it", examples=["camera"]
+    )
+    tenant: Tenant = Field(
+        description="the key's tenant: 1 to 63 of a-z 0-9 _ -, beginning with a letter or digit", examples=["north"]
+    )
+    scopes: Annotated[list[Scope], Field(min_length=1), AfterValidator(lambda scopes: sorted(set(scopes)))] = Field(
+        description="one or more", examples=[["classify", "read"]]
+    )
+    requests_per_minute: PerMinute | None = Field(
+        default=None, description="the most requests; null: no limit", examples=[600]
+    )
+    bytes_per_minute: PerMinute | None = Field(
+        default=None, description="the most bytes of request bodies; null: no limit", examples=[100000000]
+    )
 
 
 class Key(KeyRequest):
-    """A key as it is stored and shown, without its secret.
+    """A key as it is stored and shown, without its secret."""
 
-    Attributes:
-        name: as it was sent; earlier versions had other rules for names.
-        id: 12 hex digits; part of the key's text, and its name in logs and records.
-        revoked_at: null while the key is valid.
-    """
-
-    name: str
-    id: str
-    created_at: datetime
-    revoked_at: datetime | None = None
+    name: str = Field(description="as it was sent; earlier versions had other rules for names", examples=["camera"])
+    id: str = Field(
+        description="12 hex digits; part of the key's text, and its name in logs and records", examples=["4f1c0a7b9d2e"]
+    )
+    created_at: datetime = Field(description="when it was made", examples=["2026-01-31T12:00:00Z"])
+    revoked_at: datetime | None = Field(default=None, description="null while the key is valid", examples=[None])
 
     def may(self, scope: Scope) -> bool:
         """Whether the key has a scope, or ``admin``."""
@@ -85,5 +83,7 @@ class Key(KeyRequest):
 class NewKey(BaseModel):
     """A new key with its text, ``vm_ID_SECRET``, which is shown only once."""
 
-    key: Key
-    text: str
+    key: Key = Field(description="the key without its secret")
+    text: str = Field(
+        description="the key's text, `vm_ID_SECRET`; it is shown only once", examples=["vm_9f86d081884c_SECRET"]
+    )

@@ -37,20 +37,22 @@ class GroupBy(StrEnum):
 
 
 class VoteOptions(BaseModel):
-    """How neighbours vote.
-
-    Attributes:
-        alpha: offset of the rank vote, 1 / (rank + alpha); 1e-6 to 1000.
-        temperature: tau of the softmax vote, exp(similarity / tau); 0.01 to 100.
-        group_by: which neighbours share one rank and one vote; see `services.voting.group_copies`.
-    """
+    """How neighbours vote."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    vote: Vote = Vote.RANK
-    alpha: Annotated[float, Field(ge=1e-6, le=1000)] = 2.0
-    temperature: Annotated[float, Field(ge=0.01, le=100)] = 0.07
-    group_by: GroupBy = GroupBy.CONTENT
+    vote: Vote = Field(default=Vote.RANK, description="how a neighbour's vote is weighted", examples=["rank"])
+    alpha: Annotated[float, Field(ge=1e-6, le=1000)] = Field(
+        default=2.0, description="offset of the rank vote, 1 / (rank + alpha); 1e-6 to 1000", examples=[2.0]
+    )
+    temperature: Annotated[float, Field(ge=0.01, le=100)] = Field(
+        default=0.07, description="tau of the softmax vote, exp(similarity / tau); 0.01 to 100", examples=[0.07]
+    )
+    group_by: GroupBy = Field(
+        default=GroupBy.CONTENT,
+        description="which neighbours share one rank and one vote; see `services.voting.group_copies`",
+        examples=["content"],
+    )
 
 
 class Prune(StrEnum):
@@ -70,46 +72,91 @@ class Effort(StrEnum):
 
 
 class ClassifyOptions(VoteOptions):
-    """The options of a classification.
+    """The options of a classification."""
 
-    Attributes:
-        k: the number of neighbours that vote, 1 to 1000; those that share a vote count once. Fewer vote where the
-            memory has fewer, or where `Decision.truncated` is true.
-        filter: only images that meet it vote.
-        effort: ``exact`` compares with every image; ``balanced`` finds at least 99 % of the neighbours, ``fast`` about
-            95 %.
-        show: the number of neighbours in the response, 0 to 1000; by default all that voted.
-        prune: ``soft``: an image's weight is multiplied by 1.75 / (1 + its wrong votes); ``hard``: images with
-            `prune_above` or more wrong votes do not vote; by default as the settings say. Without a current judgement
-            no image is pruned, and the options of the response say ``none``.
-        prune_above: the least number of wrong votes for which ``hard`` excludes an image, at least 1.
-        level: labels are cut to this number of leading parts before they vote, 1 to 100.
-        back_off: answer at the deepest level of the label paths at which a label has at least this share of the vote,
-            above 0 to 1; no label where none has it at the top level.
-        as_of: the moment whose memory votes: only images accepted by then, with the labels that they had then. Images
-            that were removed, replaced or muted since do not vote, and `filter` refers to the images as they are now.
-        unknown_above: answer no label where the query is further from its neighbours than this share of the
-            memory's own images are from theirs, 0 to 1. Needs a judged memory and a k of at most 100, and is
-            calibrated on the whole memory: under a filter, neighbours are further away.
-        coverage: return a set of labels that holds the right one with this probability, 0.5 to 0.999, for pictures
-            like those in memory. Needs a judged memory and a k of at most 100, and holds without `filter` and `as_of`.
-        rerank: let a vision-language model decide close votes, if the settings name one.
-        store: store the decision, for lookups and replays.
-    """
-
-    k: Annotated[int, Field(ge=1, le=MAX_K)] = 50
-    filter: Filter = Filter({})
-    effort: Effort = Effort.BALANCED
-    show: Annotated[int, Field(ge=0, le=MAX_K)] | None = None
-    prune: Prune | None = None
-    prune_above: Annotated[int, Field(ge=1, le=1_000_000)] = 16
-    level: Annotated[int, Field(ge=1, le=MAX_LEVEL)] | None = None
-    back_off: Annotated[float, Field(gt=0, le=1)] | None = None
-    as_of: Moment | None = None
-    unknown_above: Annotated[float, Field(ge=0, le=1)] | None = None
-    coverage: Annotated[float, Field(ge=0.5, le=0.999)] | None = None
-    rerank: bool = False
-    store: bool = False
+    k: Annotated[int, Field(ge=1, le=MAX_K)] = Field(
+        default=50,
+        description=(
+            "the number of neighbours that vote, 1 to 1000; those that share a vote count once. Fewer vote "
+            "where the memory has fewer, or where `Decision.truncated` is true."
+        ),
+        examples=[50],
+    )
+    filter: Filter = Field(
+        default=Filter({}), description="only images that meet it vote", examples=[{"source": "camera-1"}]
+    )
+    effort: Effort = Field(
+        default=Effort.BALANCED,
+        description=(
+            "`exact` compares with every image; `balanced` finds at least 99 % of the neighbours, `fast` about 95 %"
+        ),
+        examples=["balanced"],
+    )
+    show: Annotated[int, Field(ge=0, le=MAX_K)] | None = Field(
+        default=None,
+        description="the number of neighbours in the response, 0 to 1000; by default all that voted",
+        examples=[5],
+    )
+    prune: Prune | None = Field(
+        default=None,
+        description=(
+            "`soft`: an image's weight is multiplied by 1.75 / (1 + its wrong votes); `hard`: images with "
+            "`prune_above` or more wrong votes do not vote; by default as the settings say. Without a current"
+            " judgement no image is pruned, and the options of the response say `none`."
+        ),
+        examples=["soft"],
+    )
+    prune_above: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=16,
+        description="the least number of wrong votes for which `hard` excludes an image, at least 1",
+        examples=[16],
+    )
+    level: Annotated[int, Field(ge=1, le=MAX_LEVEL)] | None = Field(
+        default=None,
+        description="labels are cut to this number of leading parts before they vote, 1 to 100",
+        examples=[1],
+    )
+    back_off: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description=(
+            "answer at the deepest level of the label paths at which a label has at least this share of the "
+            "vote, above 0 to 1; no label where none has it at the top level"
+        ),
+        examples=[0.8],
+    )
+    as_of: Moment | None = Field(
+        default=None,
+        description=(
+            "the moment whose memory votes: only images accepted by then, with the labels that they had then."
+            " Images that were removed, replaced or muted since do not vote, and `filter` refers to the "
+            "images as they are now."
+        ),
+        examples=["2026-01-31T12:00:00Z"],
+    )
+    unknown_above: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None,
+        description=(
+            "answer no label where the query is further from its neighbours than this share of the memory's "
+            "own images are from theirs, 0 to 1. Needs a judged memory and a k of at most 100, and is "
+            "calibrated on the whole memory: under a filter, neighbours are further away."
+        ),
+        examples=[0.95],
+    )
+    coverage: Annotated[float, Field(ge=0.5, le=0.999)] | None = Field(
+        default=None,
+        description=(
+            "return a set of labels that holds the right one with this probability, 0.5 to 0.999, for "
+            "pictures like those in memory. Needs a judged memory and a k of at most 100, and holds without "
+            "`filter` and `as_of`."
+        ),
+        examples=[0.9],
+    )
+    rerank: bool = Field(
+        default=False,
+        description="let a vision-language model decide close votes, if the settings name one",
+        examples=[False],
+    )
+    store: bool = Field(default=False, description="store the decision, for lookups and replays", examples=[False])
 
     @property
     def calibrated(self) -> bool:

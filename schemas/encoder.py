@@ -47,17 +47,11 @@ class EncoderSpec(EncoderIdentity):
 
 
 class EncoderSummary(BaseModel):
-    """An encoder, as the API returns it.
+    """An encoder, as the API returns it."""
 
-    Attributes:
-        name: of its vectors, as decisions and images name it.
-        dimension: length of its vectors.
-        active: whether it is the one that classifies.
-    """
-
-    name: str
-    dimension: int
-    active: bool
+    name: str = Field(description="of its vectors, as decisions and images name it", examples=["efficientnet-lite0"])
+    dimension: int = Field(description="length of its vectors", examples=[1280])
+    active: bool = Field(description="whether it is the one that classifies", examples=[True])
 
 
 class ActiveEncoder(BaseModel):

@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from visual_memory.schemas.background_job import Job
 from visual_memory.schemas.classify_options import Prune, Vote
@@ -23,38 +23,43 @@ class EvaluationRequest(EvaluationOptions):
 
 
 class EvaluationSummary(BaseModel):
-    """The main figures of an evaluation; its report has the others.
-
-    Attributes:
-        queries: the number of queries.
-        known: the number of these that are remembered themselves, by their ids, and so find themselves, which raises
-            the accuracy.
-        images: the number of images that voted.
-        k: the number of neighbours that voted.
-        accuracy: of the requested vote, 0 to 1.
-        votes: accuracy of each vote at the same k without pruning, 0 to 1.
-        ece: expected calibration error of its shares, 0 to 1; null where there were too few answers.
-        calibrated_ece: the same with a fitted temperature.
-        probe: accuracy of a linear classifier on the same vectors, 0 to 1; null where there were too few.
-        recall: of the ``balanced`` search against the exact one, 0 to 1, by k; null where it was not measured.
-        fast_recall: the same of the ``fast`` one.
-    """
+    """The main figures of an evaluation; its report has the others."""
 
     model_config = ConfigDict(frozen=True)
 
-    encoder: str
-    queries: int
-    known: int
-    images: int
-    vote: Vote
-    k: int
-    accuracy: float
-    votes: dict[Vote, float]
-    ece: float | None
-    calibrated_ece: float | None
-    probe: float | None
-    recall: dict[int, float] | None
-    fast_recall: dict[int, float] | None = None
+    encoder: str = Field(description="the encoder whose vectors were compared", examples=["efficientnet-lite0"])
+    queries: int = Field(description="the number of queries", examples=[200])
+    known: int = Field(
+        description=(
+            "the number of these that are remembered themselves, by their ids, and so find themselves, which "
+            "raises the accuracy"
+        ),
+        examples=[200],
+    )
+    images: int = Field(description="the number of images that voted", examples=[12])
+    vote: Vote = Field(description="the vote with the best accuracy", examples=["rank"])
+    k: int = Field(description="the number of neighbours that voted", examples=[50])
+    accuracy: float = Field(description="of the requested vote, 0 to 1", examples=[0.93])
+    votes: dict[Vote, float] = Field(
+        description="accuracy of each vote at the same k without pruning, 0 to 1",
+        examples=[{"rank": 0.93, "plurality": 0.91}],
+    )
+    ece: float | None = Field(
+        description="expected calibration error of its shares, 0 to 1; null where there were too few answers",
+        examples=[0.021],
+    )
+    calibrated_ece: float | None = Field(description="the same with a fitted temperature", examples=[0.012])
+    probe: float | None = Field(
+        description="accuracy of a linear classifier on the same vectors, 0 to 1; null where there were too few",
+        examples=[0.94],
+    )
+    recall: dict[int, float] | None = Field(
+        description="of the `balanced` search against the exact one, 0 to 1, by k; null where it was not measured",
+        examples=[{50: 0.991}],
+    )
+    fast_recall: dict[int, float] | None = Field(
+        default=None, description="the same of the `fast` one", examples=[{50: 0.953}]
+    )
 
     @classmethod
     def of(cls, found: Evaluation, known: int) -> Self:
@@ -79,14 +84,12 @@ class EvaluationSummary(BaseModel):
 
 
 class EvaluationJob(Job):
-    """An evaluation of a tenant.
+    """An evaluation of a tenant."""
 
-    Attributes:
-        request: of the evaluation.
-        pictures: the number of labelled pictures that were sent for it; they are deleted when it is done.
-        summary: null until it is done.
-    """
-
-    request: EvaluationRequest
-    pictures: int = 0
-    summary: EvaluationSummary | None = None
+    request: EvaluationRequest = Field(description="of the evaluation")
+    pictures: int = Field(
+        default=0,
+        description="the number of labelled pictures that were sent for it; they are deleted when it is done",
+        examples=[200],
+    )
+    summary: EvaluationSummary | None = Field(default=None, description="null until it is done")

@@ -61,10 +61,10 @@ class Range(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    gt: Bound | None = None
-    gte: Bound | None = None
-    lt: Bound | None = None
-    lte: Bound | None = None
+    gt: Bound | None = Field(default=None, description="greater than", examples=[0])
+    gte: Bound | None = Field(default=None, description="greater than or equal to", examples=["2026-01-01T00:00:00Z"])
+    lt: Bound | None = Field(default=None, description="less than", examples=[100])
+    lte: Bound | None = Field(default=None, description="less than or equal to", examples=["2026-12-31T23:59:59Z"])
 
     @model_validator(mode="after")
     def _has_a_bound(self) -> "Range":
@@ -83,7 +83,9 @@ class Not(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
 
-    not_: Scalar | Values | Range = Field(alias="not")
+    not_: Scalar | Values | Range = Field(
+        alias="not", description="images that have one of these values do not meet the filter", examples=["ann"]
+    )
 
 
 Condition = Scalar | Values | Range | Not

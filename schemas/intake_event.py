@@ -65,21 +65,20 @@ class _Envelope(BaseModel):
     """The attributes of CloudEvents that are read; others are ignored.
 
     Attributes:
-        specversion: of CloudEvents.
-        id: the producer's id of the event; results contain it.
-        source: the producer, as a URI reference.
         type: the kind of event.
-        datacontenttype: of ``data``.
-        time: when it happened; not used.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, json_schema_extra={**_NAMES})
 
-    specversion: Literal["1.0"]
-    id: AttributeText
-    source: AttributeText
-    datacontenttype: Annotated[str, Field(pattern=r"^application/json\s*(;.*)?$")] | None = None
-    time: Moment | None = None
+    specversion: Literal["1.0"] = Field(description="of CloudEvents", examples=["1.0"])
+    id: AttributeText = Field(description="the producer's id of the event; results contain it", examples=["a-1"])
+    source: AttributeText = Field(description="the producer, as a URI reference", examples=["/camera"])
+    datacontenttype: Annotated[str, Field(pattern=r"^application/json\s*(;.*)?$")] | None = Field(
+        default=None, description="of `data`", examples=["application/json"]
+    )
+    time: Moment | None = Field(
+        default=None, description="when it happened; not used", examples=["2026-01-31T12:00:00Z"]
+    )
 
     @model_validator(mode="after")
     def _check_attribute_names(self) -> Self:
@@ -94,17 +93,17 @@ class _Envelope(BaseModel):
 
 
 class ImageData(ImageFields):
-    """An image: the fields of the API, with its picture or its vector where the event contains them.
+    """An image: the fields of the API, with its picture or its vector where the event contains them."""
 
-    Attributes:
-        picture: the bytes of its file in base64, at most 256 KiB of them.
-        vector: of any length.
-        encoder: the name of the encoder that made the vector.
-    """
-
-    picture: SmallPicture | None = None
-    vector: Vector | None = None
-    encoder: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    picture: SmallPicture | None = Field(
+        default=None,
+        description="the bytes of its file in base64, at most 256 KiB of them",
+        examples=["/9j/4AAQSkZJRg=="],
+    )
+    vector: Vector | None = Field(default=None, description="of any length", examples=[[0.1, 0.2]])
+    encoder: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="the name of the encoder that made the vector", examples=["efficientnet-lite0"]
+    )
 
     @model_validator(mode="after")
     def _check_encoder(self) -> Self:
@@ -125,12 +124,7 @@ def _with(**wanted: str) -> JsonDict:
 
 
 class ImageEvent(_Envelope):
-    """An image to accept, as CloudEvents 1.0 in JSON.
-
-    Attributes:
-        dataref: the URL of the picture, with a prefix that the service allows for this tenant.
-        data: the image's fields.
-    """
+    """An image to accept, as CloudEvents 1.0 in JSON."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -143,9 +137,15 @@ class ImageEvent(_Envelope):
         }
     )
 
-    type: Literal["visual-memory.image.v1"]
-    dataref: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
-    data: ImageData
+    type: Literal["visual-memory.image.v1"] = Field(
+        description="the type of the event", examples=["visual-memory.image.v1"]
+    )
+    dataref: Annotated[str, Field(min_length=1, max_length=2048)] | None = Field(
+        default=None,
+        description="the URL of the picture, with a prefix that the service allows for this tenant",
+        examples=["s3://bucket/shop/cat.jpg"],
+    )
+    data: ImageData = Field(description="the image's fields")
 
     @model_validator(mode="after")
     def _check_one_picture(self) -> Self:
@@ -169,5 +169,7 @@ class RemovalData(RemovalRequest):
 class RemovalEvent(_Envelope):
     """A request for a removal, as CloudEvents 1.0 in JSON."""
 
-    type: Literal["visual-memory.removal.v1"]
-    data: RemovalData
+    type: Literal["visual-memory.removal.v1"] = Field(
+        description="the type of the event", examples=["visual-memory.removal.v1"]
+    )
+    data: RemovalData = Field(description="the removal")

@@ -17,39 +17,33 @@ class Suspicion(StrEnum):
 
 
 class Suspect(BaseModel):
-    """An image that needs a review.
-
-    Attributes:
-        score: the strength of the suspicion, 0 to 1; suspects are ranked by it.
-        reason: a sentence.
-        suggestion: the label that its neighbours vote for, or the image it duplicates.
-    """
+    """An image that needs a review."""
 
     model_config = ConfigDict(frozen=True)
 
-    suspicion: Suspicion
-    image_id: str
-    labels: list[str]
-    score: float
-    reason: str
-    suggestion: str
+    suspicion: Suspicion = Field(description="why it needs a review", examples=["label"])
+    image_id: str = Field(description="the image's id", examples=["cat-17"])
+    labels: list[str] = Field(description="the image's labels", examples=[["cat"]])
+    score: float = Field(description="the strength of the suspicion, 0 to 1; suspects are ranked by it", examples=[3.2])
+    reason: str = Field(description="a sentence", examples=["9 of 10 neighbours vote for dog"])
+    suggestion: str = Field(
+        description="the label that its neighbours vote for, or the image it duplicates", examples=["dog"]
+    )
 
 
 class ClassReport(BaseModel):
-    """The accuracy of a class, leaving one out.
-
-    Attributes:
-        images: the number of remembered images with the label.
-        accuracy: the fraction of them for which the others vote the same label, 0 to 1.
-        confused_with: labels that won instead, and how often; the most frequent first, at most 5.
-    """
+    """The accuracy of a class, leaving one out."""
 
     model_config = ConfigDict(frozen=True)
 
-    label: str
-    images: int
-    accuracy: float
-    confused_with: dict[str, int]
+    label: str = Field(description="the label", examples=["cat"])
+    images: int = Field(description="the number of remembered images with the label", examples=[12])
+    accuracy: float = Field(
+        description="the fraction of them for which the others vote the same label, 0 to 1", examples=[0.93]
+    )
+    confused_with: dict[str, int] = Field(
+        description="labels that won instead, and how often; the most frequent first, at most 5", examples=[{"dog": 3}]
+    )
 
 
 class CalibrationSample(BaseModel):
@@ -102,30 +96,28 @@ class Judgement(BaseModel):
 
 
 class JudgementSummary(BaseModel):
-    """A judgement without its results for single images.
+    """A judgement without its results for single images."""
 
-    Attributes:
-        suspects: the number of each kind.
-    """
-
-    id: str
-    made_at: datetime
-    encoder: str
-    k: int
-    images: int
-    classes: list[ClassReport]
-    suspects: dict[Suspicion, int]
+    id: str = Field(description="the judgement's id", examples=["4f1c0a7b9d2e"])
+    made_at: datetime = Field(description="when it began to read the memory", examples=["2026-01-31T12:00:00Z"])
+    encoder: str = Field(description="the encoder whose vectors were compared", examples=["efficientnet-lite0"])
+    k: int = Field(description="the number of neighbours that voted", examples=[50])
+    images: int = Field(description="the number of judged images", examples=[12])
+    classes: list[ClassReport] = Field(description="by label, the least accurate first")
+    suspects: dict[Suspicion, int] = Field(
+        description="the number of each kind", examples=[{"label": 4, "duplicate": 2, "outlier": 1}]
+    )
 
 
 class JudgementStatus(BaseModel):
-    """The current judgement of a tenant's memory, and the latest job.
+    """The current judgement of a tenant's memory, and the latest job."""
 
-    Attributes:
-        current: the judgement in use; null where there is none.
-        stale: whether the memory has changed since; the judgement stays in use until the next.
-        job: the latest requested judgement, with its progress; null where none was requested.
-    """
-
-    current: JudgementSummary | None = None
-    stale: bool = False
-    job: Job | None = None
+    current: JudgementSummary | None = Field(default=None, description="the judgement in use; null where there is none")
+    stale: bool = Field(
+        default=False,
+        description="whether the memory has changed since; the judgement stays in use until the next",
+        examples=[False],
+    )
+    job: Job | None = Field(
+        default=None, description="the latest requested judgement, with its progress; null where none was requested"
+    )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.text_rules import MAX_LABELS
@@ -56,8 +56,8 @@ class FormerLabels(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    labels: list[str]
-    until: datetime
+    labels: list[str] = Field(description="the labels", examples=[["cat"]])
+    until: datetime = Field(description="until when it had them", examples=["2026-01-31T12:00:00Z"])
 
 
 def labels_at(labels: Sequence[str], history: Sequence[FormerLabels], moment: datetime) -> Sequence[str]:
@@ -66,16 +66,24 @@ def labels_at(labels: Sequence[str], history: Sequence[FormerLabels], moment: da
 
 
 class LabelCount(BaseModel):
-    """The number of images with a label; and figures of the label, where the memory was judged.
+    """The number of images with a label; and figures of the label, where the memory was judged."""
 
-    Attributes:
-        accuracy: the fraction of its remembered images for which the other images vote right, 0 to 1.
-        confused_with: labels that won instead, and how often; the most frequent first, at most 5.
-        thin: whether it has fewer remembered images than neighbours vote, so that any other label can outvote it.
-    """
-
-    label: str
-    images: int
-    accuracy: float | None = None
-    confused_with: dict[str, int] | None = None
-    thin: bool | None = None
+    label: str = Field(description="the label", examples=["cat"])
+    images: int = Field(description="the number of images with the label", examples=[12])
+    accuracy: float | None = Field(
+        default=None,
+        description="the fraction of its remembered images for which the other images vote right, 0 to 1",
+        examples=[0.93],
+    )
+    confused_with: dict[str, int] | None = Field(
+        default=None,
+        description="labels that won instead, and how often; the most frequent first, at most 5",
+        examples=[{"dog": 3}],
+    )
+    thin: bool | None = Field(
+        default=None,
+        description=(
+            "whether it has fewer remembered images than neighbours vote, so that any other label can outvote it"
+        ),
+        examples=[False],
+    )
