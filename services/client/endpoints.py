@@ -33,6 +33,7 @@ from visual_memory.schemas.explanation import (
 )
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePatch
+from visual_memory.schemas.image_search import LATEST_FIRST, FoundImage, ImageSort
 from visual_memory.schemas.judgement import JudgementStatus, Suspect, Suspicion
 from visual_memory.schemas.labels import LabelCount, LabelRule
 from visual_memory.schemas.page import Page
@@ -118,17 +119,52 @@ def image(image_id: str) -> Request[Image]:
 
 
 def images(
-    where: Filter = EVERY_IMAGE, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None, total: bool = False
+    where: Filter = EVERY_IMAGE,
+    *,
+    sort: ImageSort = LATEST_FIRST,
+    limit: int = DEFAULT_LIMIT,
+    cursor: str | None = None,
+    total: bool = False,
 ) -> Request[Page[Image]]:
-    """A page of the images that meet a filter.
+    """A page of the images that meet a filter; `search` takes longer filters.
 
     Args:
         where: the filter.
+        sort: the order, by a moment: the earliest first, with ``-`` the latest; images without it come last.
+        limit: the maximum number of images, 1 to 1,000.
+        cursor: the `next_cursor` of the page before; None: the first page.
+        total: whether to count the images of all pages; above about 100,000 an estimate.
+    """
+    return _list("/v1/images", Page[Image], limit, cursor, total, filter=where.model_dump_json(), sort=sort)
+
+
+def search(
+    where: Filter = EVERY_IMAGE,
+    *,
+    similar_to: str | Sequence[float] | None = None,
+    sort: ImageSort | None = None,
+    limit: int = DEFAULT_LIMIT,
+    cursor: str | None = None,
+    total: bool = False,
+) -> Request[Page[FoundImage]]:
+    """A page of the images that meet a filter, as long as it may be; or the images most similar to one.
+
+    Args:
+        where: the filter.
+        similar_to: the id of an image, or a vector of the active encoder: the most similar images come first, each with
+            its `similarity`, on a single page; not with `sort`, `cursor` and `total`.
+        sort: see `images`; None: the latest first.
         limit: the maximum number of images, 1 to 1,000.
         cursor: the `next_cursor` of the page before; None: the first page.
         total: whether to count the images of all pages.
     """
-    return _list("/v1/images", Page[Image], limit, cursor, total, filter=where.model_dump_json())
+    body: dict[str, Any] = {"filter": where.model_dump(mode="json"), "limit": limit}
+    if similar_to is not None:
+        kind = "image_id" if isinstance(similar_to, str) else "vector"
+        body["similar_to"] = {kind: similar_to if isinstance(similar_to, str) else [*map(float, similar_to)]}
+    given = {"sort": sort, "cursor": cursor, "total": total or None}
+    body |= {name: value for name, value in given.items() if value is not None}
+    return _request("POST", "/v1/images/search", Page[FoundImage], json=body)
 
 
 def amend(image_id: str, patch: ImagePatch, seen: Image | None = None) -> Request[Image | Accepted]:

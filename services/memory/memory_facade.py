@@ -10,9 +10,11 @@ from visual_memory.services.memory.label_conflicts import LabelConflicts
 from visual_memory.services.memory.missing_vectors import MissingVectors
 from visual_memory.services.memory.muted_images import MutedImages
 from visual_memory.services.memory.nearest_neighbours import NeighbourSearch
+from visual_memory.services.memory.ordered_images import OrderedImages
 from visual_memory.services.memory.points.collection_schema import open_collection
 from visual_memory.services.memory.points.read_and_write_points import Points
 from visual_memory.services.memory.removal_marks import RemovalMarks
+from visual_memory.services.memory.similar_images import SimilarImages
 from visual_memory.services.memory.store_embeddings import EmbeddingWriter
 from visual_memory.services.vector_engines.engine_contract import Compaction, Engine
 
@@ -33,7 +35,9 @@ class Memory:
     Attributes:
         points: reads and writes the points; for what no other part offers.
         images: gets, lists and counts images.
-        search: finds the nearest images.
+        in_order: lists images in the order of a moment.
+        search: finds the nearest images that vote.
+        similar: finds the most similar images.
         writes: puts, amends, relabels and deletes images that are unchanged since they were read.
         leases: leases waiting images to workers.
         embeddings: stores the vectors of leased images.
@@ -48,6 +52,8 @@ class Memory:
     def __init__(self, engine: Engine, encoder_name: str, dimension: int, metadata: Mapping[str, FieldType]) -> None:
         self.points = Points(engine, encoder_name, dimension)
         self.images = ImageLookup(self.points, metadata)
+        self.in_order = OrderedImages(self.points)
+        self.similar = SimilarImages(self.points)
         self.search = NeighbourSearch(self.points, self.images.voting)
         self.writes = ConditionalWrites(self.points)
         self.leases = ImageLeases(self.points)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import ValidationError
@@ -11,6 +11,7 @@ from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.errors import InvalidRequest, NotFound
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePatch, StoredImage, point_id
+from visual_memory.schemas.image_search import LATEST_FIRST, SORT_DESCRIPTION, FoundImage, ImageSearch, ImageSort
 from visual_memory.schemas.labels import LabelCount, LabelRule
 from visual_memory.schemas.page import Page
 from visual_memory.schemas.strict_json import parse_json
@@ -39,9 +40,11 @@ FilterParameter = Annotated[
         },
     ),
 ]
+SortParameter = Annotated[ImageSort, Query(description=SORT_DESCRIPTION, examples=["-captured_at"])]
 LabelRuleParameter = Annotated[
     LabelRule, Query(description="what happens to the labels of images that are already stored")
 ]
+Shown = TypeVar("Shown", bound=Image)
 NO_STORE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 """Pictures must not be cached between service and client, where a removal could not reach them."""
 
@@ -71,23 +74,40 @@ def accept(
     return accepted
 
 
-@router.get("/images")
+@router.get("/images", operation_id="list_images", summary="List images")
 @requires_scope(Scope.READ)
 def images(
     caller: CallerDep,
     service: ServiceDep,
     where: FilterParameter = "{}",
+    sort: SortParameter = LATEST_FIRST,
     limit: LimitParameter = DEFAULT_LIMIT,
     cursor: CursorParameter = None,
     total: TotalParameter = False,
 ) -> Page[Image]:
-    """List images that meet a filter, page by page."""
-    condition = parse_filter(where)
-    clauses = condition.clauses(service.memory.metadata)
-    page, following = service.memory.images.page(caller.tenant, clauses, limit, cursor)
-    caller.log_read(len(page), condition.named("subject") | subjects_of(page))
-    number = service.memory.images.count(caller.tenant, clauses) if total else None
-    return Page.of([as_image(each) for each in page], following, number)
+    """List images that meet a filter, in the order of a moment, page by page.
+
+    An image that is there throughout comes exactly once. A total of more than about 100,000 is an estimate.
+    """
+    search = ImageSearch(filter=parse_filter(where), sort=sort, limit=limit, cursor=cursor, total=total)
+    return _page(caller, service, search, Image)
+
+
+@router.post("/images/search", operation_id="search_images", summary="Search images")
+@requires_scope(Scope.READ)
+def search_images(caller: CallerDep, service: ServiceDep, search: ImageSearch) -> Page[FoundImage]:
+    """List images as `GET /v1/images` does, for long filters; with `similar_to`, find the images most similar to one.
+
+    These come in the order of their similarity. An image without a vector is not found; one to compare with is refused
+    (409).
+    """
+    if search.similar_to is None:
+        return _page(caller, service, search, FoundImage)
+    clauses = search.filter.clauses(service.memory.metadata)
+    found = service.memory.similar.nearest(caller.tenant, search.similar_to, search.limit, clauses)
+    caller.log_read(len(found), search.filter.named("subject") | subjects_of(each for each, _ in found))
+    shown = [(FoundImage.model_validate(each, from_attributes=True), similarity) for each, similarity in found]
+    return Page.whole(each.model_copy(update={"similarity": similarity}) for each, similarity in shown)
 
 
 @router.get("/images/{image_id}")
@@ -153,6 +173,18 @@ def labels(
     return service.report_judgement.with_class_reports(
         caller.tenant, [LabelCount(label=label, images=number) for label, number in counts]
     )
+
+
+def _page(caller: Caller, service: ApiProcess, search: ImageSearch, kind: type[Shown]) -> Page[Shown]:
+    """A page of the images that meet a filter, as images of a kind; the audit log gets an entry."""
+    clauses = search.filter.clauses(service.memory.metadata)
+    found, following = service.memory.in_order.page(caller.tenant, clauses, search.sort, search.limit, search.cursor)
+    caller.log_read(len(found), search.filter.named("subject") | subjects_of(found))
+    total = service.memory.in_order.total(caller.tenant, clauses) if search.total else None
+    shown = [kind.model_validate(each, from_attributes=True) for each in found]
+    if total is None:
+        return Page.of(shown, following)
+    return Page.of(shown, following, total.images, total_is_estimate=total.is_estimate)
 
 
 def load_image(service: ApiProcess, caller: Caller, image_id: str) -> StoredImage:
