@@ -15,7 +15,7 @@ SORT_DESCRIPTION = (
     "the order: `accepted_at` or `captured_at`, the earliest first; with `-` the latest first. Images with the same "
     "moment come in a fixed order, images without one last"
 )
-MAX_NUMBERS = 16_384
+MAX_NUMBERS = 8_192
 """Of a vector; no encoder has as many."""
 PAGED = frozenset({"sort", "cursor", "total"})
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
     from visual_memory.schemas.filter import Filter
     from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePatch, State
+    from visual_memory.schemas.image_search import FoundImage
     from visual_memory.schemas.judgement import Suspect, Suspicion
     from visual_memory.schemas.labels import LabelCount, LabelRule
     from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalRequest
@@ -37,6 +38,7 @@ __all__ = [
     "EvaluationJob",
     "EvaluationRequest",
     "Filter",
+    "FoundImage",
     "GroupBy",
     "Image",
     "ImageFields",
@@ -65,6 +67,7 @@ _MODULES = {
     "schemas.explanation": ("PreviewRequest", "ReplayRequest"),
     "schemas.filter": ("Filter",),
     "schemas.image": ("Accepted", "Image", "ImageFields", "ImagePatch", "State"),
+    "schemas.image_search": ("FoundImage",),
     "schemas.judgement": ("Suspect", "Suspicion"),
     "schemas.labels": ("LabelCount", "LabelRule"),
     "schemas.removal": ("Removal", "RemovalPreview", "RemovalRequest"),

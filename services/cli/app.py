@@ -19,6 +19,7 @@ from visual_memory.services.cli.commands.compact import compact
 from visual_memory.services.cli.commands.demo import demo
 from visual_memory.services.cli.commands.evaluate import evaluate
 from visual_memory.services.cli.commands.export import export
+from visual_memory.services.cli.commands.images import images
 from visual_memory.services.cli.commands.judge import judge
 from visual_memory.services.cli.commands.labels import labels
 from visual_memory.services.cli.commands.remove import remove
@@ -60,6 +61,7 @@ app.command()(demo)
 app.command()(up)
 app.command()(add)
 app.command()(watch)
+app.command()(images)
 app.command()(classify)
 app.command()(remove)
 app.command()(evaluate)

@@ -126,7 +126,7 @@ def images(
     cursor: str | None = None,
     total: bool = False,
 ) -> Request[Page[Image]]:
-    """A page of the images that meet a filter; `search` takes longer filters.
+    """A page of the images that meet a filter; `search` takes filters that are too long for a URL.
 
     Args:
         where: the filter.
@@ -147,7 +147,7 @@ def search(
     cursor: str | None = None,
     total: bool = False,
 ) -> Request[Page[FoundImage]]:
-    """A page of the images that meet a filter, as long as it may be; or the images most similar to one.
+    """A page of the images that meet a filter, which may be too long for a URL; or the images most similar to one.
 
     Args:
         where: the filter.

@@ -1,11 +1,13 @@
 """The memory over every engine."""
 
+import base64
+import struct
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import repeat
-from typing import Any
+from typing import Any, get_args
 from unittest.mock import patch
 
 import numpy as np
@@ -14,10 +16,20 @@ import pytest
 from tests.contract.conftest import ENGINES
 from tests.support.memory_images import DIMENSION, ENCODER, METADATA, clauses, delete_marked, image, put, reject, units
 from visual_memory.schemas.classify_options import Effort, GroupBy
-from visual_memory.schemas.errors import EncoderMismatch, InvalidFilter, InvalidRequest, InvalidVector
+from visual_memory.schemas.errors import (
+    Conflict,
+    EncoderMismatch,
+    InvalidCursor,
+    InvalidFilter,
+    InvalidRequest,
+    InvalidVector,
+    NotFound,
+)
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import State, StoredImage, now, point_id
+from visual_memory.schemas.image_search import ImageSort, SimilarTo
+from visual_memory.services.memory import ordered_images
 from visual_memory.services.memory.conditional_writes import PutResult
 from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.nearest_neighbours import Hits
@@ -143,6 +155,99 @@ def test_a_cursor_outlives_the_image_it_points_at(memory: Memory, tenant: str) -
 def test_a_bad_cursor_is_refused(memory: Memory, tenant: str, cursor: str) -> None:
     with pytest.raises(InvalidRequest):
         memory.images.page(tenant, [], 5, cursor)
+
+
+SORTS: tuple[ImageSort, ...] = get_args(ImageSort)
+
+
+def in_order(memory: Memory, tenant: str, sort: ImageSort, limit: int, **conditions: Any) -> list[str]:
+    found, cursor = memory.in_order.page(tenant, clauses(**conditions), sort, limit)
+    while cursor:
+        more, cursor = memory.in_order.page(tenant, clauses(**conditions), sort, limit, cursor)
+        found += more
+    return [each.image_id for each in found]
+
+
+def test_images_come_in_the_order_that_is_asked_for_and_undated_ones_last(memory: Memory, tenant: str) -> None:
+    days = {"a": (1, 9), "b": (2, 8), "c": (2, None), "d": (2, 8), "e": (3, 7)}
+    dated = {
+        name: {
+            "accepted_at": datetime(2026, 1, accepted, tzinfo=UTC),
+            "captured_at": captured and datetime(2025, 1, captured, tzinfo=UTC),
+        }
+        for name, (accepted, captured) in days.items()
+    }
+    put(memory, [image(tenant, name, labels=["x" if name < "d" else "y"], **fields) for name, fields in dated.items()])
+    by_point = {name: point_id(tenant, name) for name in days}
+    b_c_d, b_d = (sorted(names, key=by_point.__getitem__) for names in ("bcd", "bd"))
+    expected = {
+        "accepted_at": ["a", *b_c_d, "e"],
+        "-accepted_at": ["e", *b_c_d, "a"],
+        "captured_at": ["e", *b_d, "a", "c"],
+        "-captured_at": ["a", *b_d, "e", "c"],
+    }
+    for sort in SORTS:
+        for limit in (1, 2, 5, 6):
+            assert in_order(memory, tenant, sort, limit) == expected[sort]
+        assert in_order(memory, tenant, sort, 1, labels="x") == [each for each in expected[sort] if each < "d"]
+
+
+def test_a_cursor_is_of_one_order(memory: Memory, tenant: str) -> None:
+    put(memory, [image(tenant, name) for name in "abc"])
+    for sort in SORTS:
+        _, cursor = memory.in_order.page(tenant, [], sort, 1)
+        for other in (*{*SORTS} - {sort}, None):
+            with pytest.raises(InvalidCursor):
+                memory.images.page(tenant, [], 1, cursor) if other is None else memory.in_order.page(
+                    tenant, [], other, 1, cursor
+                )
+    for wrong in ("", "x", "é" * 22, "A" * 22, "A" * 400, cursor_at("accepted_at", 2**62)):
+        with pytest.raises(InvalidCursor):
+            memory.in_order.page(tenant, [], "accepted_at", 1, wrong)
+
+
+def cursor_at(sort: ImageSort, microseconds: int) -> str:
+    packed = struct.pack(">Bq16s", SORTS.index(sort), microseconds, bytes(16))
+    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def test_a_total_is_exact_until_counting_is_dear(memory: Memory, tenant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(memory, [image(tenant, f"i{n}", source="even" if n % 2 == 0 else None) for n in range(9)])
+    assert memory.in_order.total(tenant, clauses(source="even")) == (5, False)
+    monkeypatch.setattr(ordered_images, "COUNTED", 0)
+    number, is_estimate = memory.in_order.total(tenant, clauses(source="even"))
+    assert is_estimate
+    assert 0 < number <= 9
+
+
+def test_the_most_similar_images_are_found_whether_they_vote_or_not(memory: Memory, tenant: str) -> None:
+    images, vectors = remembered(memory, tenant, 12)
+    memory.mutes.mute(tenant, clauses(image_id=["i003", "i004"]))
+    memory.marks.mark(tenant, clauses(image_id="i005"), "r")
+    put(memory, [image(tenant, "waits")])
+    near = [n for n in np.argsort(-vectors @ vectors[7], kind="stable").tolist() if n != 5]
+    expected: list[Any] = [(images[n].image_id, pytest.approx(float(vectors[n] @ vectors[7]), abs=1e-5)) for n in near]
+
+    def found(limit: int, **to: Any) -> list[tuple[str, float]]:
+        return [
+            (each.image_id, similarity) for each, similarity in memory.similar.nearest(tenant, SimilarTo(**to), limit)
+        ]
+
+    assert found(99, image_id="i007") == [each for each in expected if each[0] != "i007"]
+    assert found(3, image_id="i007") == [each for each in expected if each[0] != "i007"][:3]
+    assert found(3, vector=(vectors[7] * 2).tolist()) == expected[:3]
+    [(only, _)] = memory.similar.nearest(tenant, SimilarTo(image_id="i007"), 9, clauses(image_id=["i007", "i004"]))
+    assert (only.image_id, only.state) == ("i004", State.MUTED)
+    refusals: dict[type[Exception], dict[str, Any]] = {
+        NotFound: {"image_id": "none"},
+        Conflict: {"image_id": "waits"},
+        InvalidVector: {"vector": [1.0]},
+    }
+    for error, to in refusals.items():
+        with pytest.raises(error):
+            found(1, **to)
+    with pytest.raises(InvalidVector):
+        found(1, vector=[0.0] * DIMENSION)
 
 
 # Amending

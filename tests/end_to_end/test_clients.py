@@ -60,6 +60,22 @@ def test_images_are_taught_and_amended(client: Client) -> None:
     assert [each.image_id for each in client.images(Filter({"source": "a"})).data] == [seen.image_id]
 
 
+def test_images_are_listed_in_an_order_and_by_their_similarity(client: Client) -> None:
+    oldest, *_ = images = sorted(teach(client), key=lambda each: each.accepted_at)
+    first = client.images(sort="accepted_at", limit=2, total=True)
+    assert (first.total, first.total_is_estimate, first.has_more) == (len(images), False, True)
+    latest_first = list(client.iterate(client.images, limit=4))
+    assert [each.accepted_at for each in latest_first] == [each.accepted_at for each in images[::-1]]
+    of_disc = Filter({"labels": "disc"})
+    walked = list(client.iterate(client.search, of_disc, sort="-accepted_at", limit=1))
+    assert [each.image_id for each in walked] == [each.image_id for each in latest_first if each.labels == ["disc"]]
+    similar = client.search(of_disc, similar_to=oldest.image_id, limit=2).data
+    assert oldest.image_id not in {each.image_id for each in similar}
+    scores = [each.similarity or 0 for each in similar]
+    assert len(scores) == 2
+    assert 1 >= scores[0] >= scores[1] > 0
+
+
 def test_vectors_are_taught_and_classified(client: Client) -> None:
     [encoder] = [each for each in client.encoders() if each.name == ENCODER]
     vectors = np.eye(3, encoder.dimension, dtype=np.float32)

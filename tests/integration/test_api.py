@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 from sqlalchemy import insert
@@ -26,6 +26,7 @@ from visual_memory.schemas.errors import OutOfSpace, Unavailable
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import State, now
+from visual_memory.schemas.image_search import ImageSort
 from visual_memory.schemas.receipt import RemovalPayload, Requester
 from visual_memory.services.api import admission_control
 from visual_memory.services.api.app import create_app
@@ -201,6 +202,43 @@ def test_whom_a_filter_names_is_shown_to_whom_may_read(api: TestClient, service:
         one, every = (api.get(where, headers=sent).json() for where in (place, "/v1/evaluations"))
         assert [each["request"]["filter"] for each in (one, *every)] == [shown] * 2
     assert api.delete(place, headers=remover).json()["request"]["filter"] == {"labels": "x"}
+
+
+def test_images_are_searched_by_a_body_as_by_a_query(api: TestClient, service: ApiProcess, parts: Parts) -> None:
+    for number, kind in enumerate(("bars", "disc", "bars")):
+        parts.teach(picture(kind), subject=f"ann-{number}", labels=[kind])
+    sent = header(service, parts.tenant, "read")
+    where = {"labels": "bars"}
+
+    def search(**body: object) -> Any:
+        return api.post("/v1/images/search", json=body, headers=sent)
+
+    for sort in get_args(ImageSort):
+        query = {"filter": json.dumps(where), "sort": sort, "limit": 1, "total": True}
+        listed = api.get("/v1/images", params=query, headers=sent).json()
+        assert listed == search(filter=where, sort=sort, limit=1, total=True).json()
+        assert (listed["total"], listed["total_is_estimate"], listed["has_more"]) == (2, False, True)
+        rest = search(filter=where, sort=sort, cursor=listed["next_cursor"]).json()
+        assert rest["data"][0]["image_id"] != listed["data"][0]["image_id"]
+        assert (len(rest["data"]), rest["next_cursor"], rest["has_more"]) == (1, None, False)
+        other = search(sort=sort.removeprefix("-") if "-" in sort else f"-{sort}", cursor=listed["next_cursor"])
+        assert (other.status_code, "invalid_cursor" in other.text) == (422, True)
+    image_id = rest["data"][0]["image_id"]
+    similar = search(similar_to={"image_id": image_id}).json()
+    assert image_id not in {each["image_id"] for each in similar["data"]}
+    assert (len(similar["data"]), similar["has_more"]) == (2, False)
+    assert similar["data"][0]["similarity"] >= similar["data"][1]["similarity"]
+    refused: list[dict[str, object]] = [
+        {"similar_to": {"image_id": image_id}, "sort": "accepted_at"},
+        {"similar_to": {"image_id": image_id, "vector": [1.0]}},
+        {"similar_to": {"vector": [1.0]}},
+        {"sort": "labels"},
+        {"limit": 1001},
+    ]
+    assert [search(**body).status_code for body in refused] == [422] * len(refused)
+    assert search(similar_to={"image_id": "none"}).status_code == 404
+    asker = header(service, parts.tenant, "classify")
+    assert api.post("/v1/images/search", json={}, headers=asker).status_code == 403
 
 
 def test_a_curation_that_is_sent_again_with_its_key_is_done_once(
