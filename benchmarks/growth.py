@@ -139,10 +139,10 @@ def opened(data: Path) -> tuple[float, float]:
 
 
 @contextmanager
-def owner(folder: Path) -> Iterator[tuple[Memory, psutil.Process]]:
+def owner(folder: Path, dimension: int = DIMENSION) -> Iterator[tuple[Memory, psutil.Process]]:
     """Start the owner process; yield a memory that uses it."""
     process = subprocess.Popen([sys.executable, "-c", OWNER, str(folder / "data"), str(folder / "socket")])
-    memory = Memory(EngineOwnerClient(folder / "socket", 600), ENCODER, DIMENSION, METADATA)
+    memory = Memory(EngineOwnerClient(folder / "socket", 600), ENCODER, dimension, METADATA)
     try:
         memory.open()
         yield memory, psutil.Process(process.pid)
