@@ -14,7 +14,10 @@ from tests.support import vision_server
 from tests.support.databases import KINDS, new_database
 from tests.support.running_service import Stack, as_tenant, new_folder, running, until
 from tests.support.service_stores import service_stores
+from visual_memory.services.infrastructure.processes import cpu_threads
 from visual_memory.services.infrastructure.records.database import Database
+
+cpu_threads.limit_library_threads()  # as in the service; nothing has imported torch yet
 
 # how long an example takes says only what else the machine does; the same examples each time, for whoever changes
 # something is to see what that broke: the fault tests draw others
@@ -115,7 +118,7 @@ _last: list[Stack] = []
 def victim(_victims: ExitStack, module_tenant: str) -> Iterator[Stack]:
     """A whole service for tests that kill its processes: ready, and another one where the last was stopped."""
     if not _last or not _last[-1].supervisor.is_running():
-        small = {"INTAKE__MAX_BYTES": str(16 * 2**20)}
+        small = {"INTAKE__MAX_BYTES": str(16 * 2**20), "PICTURES__DECODE_SECONDS": "6"}
         _last.append(_victims.enter_context(running(_victims.enter_context(new_folder()), **small)))
     _last[-1].until_ready()
     with as_tenant(_last[-1], module_tenant) as own:

@@ -212,12 +212,12 @@ def test_another_compaction_at_once_erases_what_was_deleted_before_it(folder: Pa
         calls += 1
         if calls == 2:  # the first page is copied
             copying.set()
-            go_on.wait(30)
+            go_on.wait(60)
 
     edge._compactor._check_stop = slow  # type: ignore[method-assign]
     threads = [threading.Thread(target=memory.compact)]
     threads[0].start()
-    assert copying.wait(30)
+    assert copying.wait(60)
     put(memory, [image("t", "late", subject="marker-late")])
     memory.writes.delete(list(memory.images.get("t", ["late"]).values()))
     memory.writes.delete(images[:100])
@@ -340,7 +340,7 @@ def test_an_ending_breaks_a_compaction_off(folder: Path) -> None:
     engine._compactor._check_stop = endless  # type: ignore[method-assign]
     thread = threading.Thread(target=compact)
     thread.start()
-    assert copying.wait(30)
+    assert copying.wait(60)
     engine.close()
     thread.join()
     assert len(errors) == 1
@@ -417,12 +417,12 @@ SLOW_COPY = (
 
 
 def test_a_caller_waits_longer_than_its_timeout_while_others_are_served(folder: Path) -> None:
-    slow = SLOW_COPY.format(seconds=3)
+    slow = SLOW_COPY.format(seconds=7)
     with Owner(folder, prelude=slow) as owner:
         engine = EngineOwnerClient(owner.ready().socket, timeout=30)
         memory = opened(engine)
         taught(memory, 50)
-        hasty = EngineOwnerClient(owner.socket, timeout=2)
+        hasty = EngineOwnerClient(owner.socket, timeout=6)
         done: list[Compaction] = []
         thread = threading.Thread(target=lambda: done.append(hasty.compact()))
         thread.start()

@@ -243,7 +243,7 @@ def test_those_who_write_at_once_do_not_fill_the_disk_together(folder: Path, mon
     barrier, refused = threading.Barrier(8), list[Exception]()
 
     def write(number: int) -> None:
-        barrier.wait(30)
+        barrier.wait(60)
         try:
             pictures.write(f"t/aa/{number}", data)
         except OutOfSpace as error:

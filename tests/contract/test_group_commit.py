@@ -57,7 +57,7 @@ def test_a_sync_that_fails_is_nobodys_success() -> None:
         nonlocal calls
         calls += 1
         if calls == 1:
-            gate.wait(5)
+            gate.wait(60)
         if calls <= 2:
             raise OSError(28, "No space left on device")
 
@@ -77,7 +77,7 @@ def test_a_sync_that_fails_is_nobodys_success() -> None:
         time.sleep(0.05)
     gate.set()
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
     assert sorted(outcomes) == [False, False, True]
     commit()
     with pytest.raises(OutOfSpace):

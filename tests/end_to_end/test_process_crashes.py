@@ -39,7 +39,7 @@ def voters(stack: Stack, source: str) -> set[str]:
 def kill(processes: Sequence[psutil.Process]) -> None:
     for process in processes:
         process.kill()
-    psutil.wait_procs(processes, 10)
+    psutil.wait_procs(processes, 60)
 
 
 def broker(stack: Stack) -> "redis.Redis":
@@ -112,7 +112,7 @@ def test_decoders_that_fail_lose_nothing(victim: Stack, number: signal.Signals) 
     assert len(rejected) <= 2, "each of these was hit three times, with at most eight signals"
     victim.remembered(teach(victim, source))
     if number == signal.SIGSTOP:
-        assert "took more than 2 s" in (victim.data / "logs" / "worker.log").read_text()
+        assert "took more than 6 s" in (victim.data / "logs" / "worker.log").read_text()
 
 
 def teach_undecoded(stack: Stack, source: str, pictures: int = 2) -> list[str]:
@@ -141,7 +141,6 @@ def test_a_broker_that_hangs_stops_no_acceptance(victim: Stack) -> None:
             "/v1/images",
             files=[("files", ("p", picture("disc")))],
             data={"fields": fields(labels=["disc"], source=source)},
-            timeout=15,
         )
         assert answer.status_code == 202
     victim.remembered([answer.json()[0]["image_id"]])
@@ -211,7 +210,7 @@ def test_sigterm_stops_every_process_and_the_data_survive(victim: Stack) -> None
     assert len(family) >= len(CHILDREN)
     victim.supervisor.terminate()
     assert victim.supervisor.wait(60) == 0
-    _, left = psutil.wait_procs(family, 5)
+    _, left = psutil.wait_procs(family, 60)
     assert left == []
 
     with running(victim.data) as started, as_tenant(started, victim.tenant) as again:
@@ -220,7 +219,7 @@ def test_sigterm_stops_every_process_and_the_data_survive(victim: Stack) -> None
         assert voters(again, source) == {*remembered, *waiting}
         family = again.supervisor.children(recursive=True)
         kill([again.supervisor])
-        _, left = psutil.wait_procs(family, 30)
+        _, left = psutil.wait_procs(family, 60)
         assert left == [], "children do not outlive a supervisor that was killed"
 
 

@@ -56,7 +56,7 @@ def left_waiting(stack: Stack) -> str:
     """An image whose message was lost, so that only another one could make it remembered."""
     worker = stack.child("worker")
     worker.kill()
-    worker.wait(10)
+    worker.wait(60)
     [image_id] = stack.teach(picture("disc"), labels=["x"], image_id=unique("waiting"))
     with redis.Redis(unix_socket_path=str(DataPaths(stack.data).redis_socket)) as server:
         assert server.delete(stack.key_in_redis(REMEMBER_QUEUE)) == 1

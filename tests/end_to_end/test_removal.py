@@ -195,7 +195,7 @@ def test_a_removal_interrupted_by_kill_9_carries_on(victim: Stack) -> None:
             )
         [record] = until(lambda: records() - before, "the removal's record")
         api.kill()
-        api.wait(10)
+        api.wait(60)
     victim.until_ready()
 
     def done() -> bool:

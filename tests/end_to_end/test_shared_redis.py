@@ -58,7 +58,7 @@ def test_the_rights_of_the_readme_are_enough(server: Broker) -> None:
         stack.remembered(first)
         worker = stack.child("worker")
         worker.kill()
-        worker.wait(10)
+        worker.wait(60)
         lost = stack.teach(picture("disc"), labels=["x"])
         [queue] = [name for name in server.key_names() if name.endswith(f":{REMEMBER_QUEUE}")]
         server.client.delete(queue)

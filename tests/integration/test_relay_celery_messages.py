@@ -256,7 +256,7 @@ def running(*relays: CeleryRelay) -> Iterator[None]:
     finally:
         ended.set()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
         assert not any(thread.is_alive() for thread in threads)
 
 
@@ -285,7 +285,7 @@ def test_while_the_intake_is_away_they_wait(
 
     send(producer, {"tenant": tenant, "labels": ["cat"], "picture": PICTURE})
     with running(CeleryRelay(relay.queue, add, relay.leases)):
-        assert asked.wait(30)
+        assert asked.wait(60)
     assert server.client.llen(QUEUE) == 1
     assert relay.relay() == (1, 0)
     assert len(events(streams, tenant)) == 1

@@ -229,7 +229,7 @@ def test_several_workers_serve_one_tenant_at_once(parts: Parts) -> None:
         def put_back(tenant: str) -> None:
             tasks.append(threads.submit(worker, tenant))
 
-        worker = replace(parts.remember(Pixels(before=lambda _images: together.wait(30))), enqueue=put_back)
+        worker = replace(parts.remember(Pixels(before=lambda _images: together.wait(60))), enqueue=put_back)
         put_back(parts.tenant)
         until(lambda: len(tasks) == 3, "a message for each slice")
         for task in tasks:

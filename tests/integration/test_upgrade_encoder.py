@@ -1,7 +1,6 @@
 """The worker's thread that fills, and the memory that moves to another encoder by itself."""
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +14,7 @@ from visual_memory.schemas.encoder import EncoderIdentity, FillCounts, FillSetti
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.encoder_migration import fill_in_background, fill_pass
 from visual_memory.services.encoder_migration.add_encoder import AddEncoder
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoder_migration.fill_in_background import FillLoop
 from visual_memory.services.encoder_migration.fill_pass import FillPass, ReadFillSettings
 from visual_memory.services.encoder_migration.upgrade_encoder import UpgradeEncoder
@@ -67,7 +67,7 @@ def thread(parts: Migrating, upgrade: object = None) -> Iterator[threading.Threa
         yield running
     finally:
         ended.set()
-        running.join(10)
+        running.join(60)
         for batcher in batchers.values():
             batcher.close()
     assert not running.is_alive()
@@ -80,15 +80,30 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fill_in_background, "RETRY_SECONDS", 0.1)
 
 
-def test_it_fills_what_comes_until_it_is_paused_and_again_when_it_goes_on(parts: Migrating) -> None:
+def test_it_fills_what_comes_until_it_is_paused_and_again_when_it_goes_on(
+    parts: Migrating, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, fill = list[FillSettings](), EncoderRecords.fill
+
+    def noted(records: EncoderRecords, name: str) -> FillSettings:
+        settings = fill(records, name)
+        if name == "tones" and threading.current_thread() is not threading.main_thread():
+            told.append(settings)
+        return settings
+
+    def is_told(times: int) -> bool:
+        return len(told) >= times and all(each.paused for each in told[-times:])
+
+    monkeypatch.setattr(EncoderRecords, "fill", noted)
     teach(parts, 5)
     with thread(parts):
         parts.add()
         until(lambda: counts(parts) == FillCounts(filled=5), "all to be filled")
         parts.records.set_fill("tones", FillSettings(paused=True))
-        time.sleep(0.2)
+        until(lambda: is_told(3), "the pause to be seen")
         teach(parts, 3)
-        time.sleep(0.5)
+        told.clear()
+        until(lambda: is_told(5), "it to look again and again")
         assert counts(parts) == FillCounts(filled=5, left=3)
         parts.records.set_fill("tones", FillSettings())
         until(lambda: counts(parts) == FillCounts(filled=8), "the rest to be filled")

@@ -97,7 +97,7 @@ def test_the_same_id_from_many_threads_at_once_leaves_one_picture(parts: Parts) 
     pictures, start, accept = [picture("disc") for _ in range(8)], Barrier(8), parts.accept()
 
     def send(data: bytes) -> str:
-        start.wait(10)
+        start.wait(60)
         return parts.send(data, image_id="one", accept=accept)[0].image_id
 
     with ThreadPoolExecutor(8) as threads:
@@ -166,7 +166,7 @@ def test_patches_of_different_fields_at_once_all_stay(parts: Parts) -> None:
 
     def amend(patch: ImagePatch) -> None:
         for image_id in ids:
-            start.wait(10)
+            start.wait(60)
             amend_image(parts.tenant, image_id, patch)
 
     with ThreadPoolExecutor(2) as threads:

@@ -208,7 +208,7 @@ def test_a_full_server_is_waited_for_and_said_once(folder: Folder) -> None:
         assert folder.entries() == []
     finally:
         folder.server.client.config_set("maxmemory", folder.server.settings.max_bytes)
-    folder_sender.join(30)
+    folder_sender.join(60)
     assert folder.labels() == ["cat"]
     assert len(folder.told) == 1
 
@@ -278,7 +278,7 @@ def test_the_command_sends_what_comes_until_it_is_ended(folder: Folder, how: str
             until(lambda: folder.server.client.xlen(stream) == before + 2, "what was moved into it")
         finally:
             process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def test_the_services_own_settings_say_which_files_may_be_named(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ class Owner:
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def suspend(self) -> None:
         assert self.process is not None
@@ -133,7 +133,7 @@ class Owner:
         """End it as a supervisor does; its exit status."""
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def __enter__(self) -> Self:
         return self

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from tests.support.databases import with_tables
 from tests.support.encoder_specs import spec
-from tests.support.failing_decoder import WORK
+from tests.support.failing_sandbox import FailingSandbox
 from visual_memory.schemas.classify_options import ClassifyOptions, Prune
 from visual_memory.schemas.decision import Decision, Decisions
 from visual_memory.schemas.encoder import EncoderSpec
@@ -226,8 +226,8 @@ def sound_sandbox() -> SandboxPool:
 
 @cache
 def faulty_sandbox() -> SandboxPool:
-    """One that fails as `tests.support.failing_decoder` says, after a second at most."""
-    return SandboxPool(LIMITS, 1, 1, WORK)
+    """The same, and it fails as `tests.support.failing_decoder` says."""
+    return FailingSandbox(LIMITS)
 
 
 @dataclass

@@ -47,7 +47,7 @@ def test_threads_that_write_at_once_write_every_row_in_few_transactions(failing:
     audit, begun = AuditLog(failing, KEY), threading.Barrier(32)
 
     def write(name: str) -> None:
-        begun.wait(30)
+        begun.wait(60)
         for number in range(10):
             audit.write("north", name, "accept", images=number)
 

@@ -50,7 +50,7 @@ def test_of_twenty_who_ask_the_same_at_once_one_makes_it_and_all_are_told_of_it(
         made, begun, wanted = list[str](), threading.Barrier(20), claim(idempotency, name=str(attempt))
 
         def ask(_number: int, made: list[str] = made, begun: threading.Barrier = begun, wanted: Claim = wanted) -> str:
-            begun.wait(30)
+            begun.wait(60)
             return make(idempotency, database, wanted, made)
 
         with ThreadPoolExecutor(20) as threads:
@@ -114,13 +114,13 @@ def test_a_deed_is_done_once_and_whoever_asks_meanwhile_is_told_to_come_again(id
 
     def act() -> str:
         going.set()
-        assert go_on.wait(30)
+        assert go_on.wait(60)
         done.append("done")
         return "3 images"
 
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(idempotency.once, claim(idempotency), act)
-        assert going.wait(30)
+        assert going.wait(60)
         for _ in range(3):
             with pytest.raises(RequestRunning) as told:
                 idempotency.once(claim(idempotency), act)
@@ -139,7 +139,7 @@ def test_of_twenty_deeds_at_once_one_is_done(idempotency: IdempotencyKeys) -> No
             done.append(number)
             return "done"
 
-        begun.wait(30)
+        begun.wait(60)
         try:
             return idempotency.once(claim(idempotency), act)
         except RequestRunning:

@@ -41,8 +41,8 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[uvicorn.Server]:
-    """A server whose patience is short; nothing that a test does to it may be an error of its own."""
-    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.5)
+    """A server whose patience no test waits for; nothing that a test does to it may be an error of its own."""
+    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 600)
     released.clear()
     config = uvicorn.Config(
         ChunkedResponses(app), port=free_port(), http=BoundedProtocol, lifespan="off", log_config=None
@@ -55,6 +55,20 @@ def server(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) ->
     running.should_exit = True
     thread.join()
     assert [record for record in caplog.get_records("call") if record.levelno >= logging.ERROR] == []
+
+
+@pytest.fixture
+def _impatient(server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its patience is short."""
+    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.5)
+
+
+def protocol(server: uvicorn.Server) -> BoundedProtocol:
+    """Of the one connection that there is."""
+    found = until(lambda: [*server.server_state.connections], "a connection")
+    assert len(found) == 1
+    assert isinstance(found[0], BoundedProtocol)
+    return found[0]
 
 
 @contextlib.contextmanager
@@ -89,6 +103,7 @@ def test_what_is_not_http_is_told_so_in_the_form_of_all_errors(server: uvicorn.S
     assert b'{"error":{"code":"malformed_request","message":"' in answer
 
 
+@pytest.mark.usefixtures("_impatient")
 @pytest.mark.parametrize(
     "begun", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: "], ids=["nothing", "a line", "a header"]
 )
@@ -98,12 +113,15 @@ def test_a_head_that_does_not_come_is_not_waited_for(server: uvicorn.Server, beg
         assert everything(connection) == b""
 
 
+@pytest.mark.usefixtures("_impatient")
 def test_a_head_that_comes_byte_by_byte_is_not_waited_for(server: uvicorn.Server) -> None:
     with connected(server) as connection:
         trickle(connection, GET[:-1] * 100)
 
 
-def test_a_body_that_nobody_reads_any_more_is_not_waited_for(server: uvicorn.Server) -> None:
+def test_a_body_that_nobody_reads_any_more_is_not_waited_for(
+    server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The answer came before the body's end, as a refusal does."""
 
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,6 +129,8 @@ def test_a_body_that_nobody_reads_any_more_is_not_waited_for(server: uvicorn.Ser
 
     server.config.loaded_app = refuse
     with connected(server) as connection:
+        protocol(server)
+        monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.5)  # from the answer on
         connection.sendall(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 100000\r\n\r\n")
         assert connection.recv(1000).startswith(b"HTTP/1.1 413")
         trickle(connection, b"x" * 3000)
@@ -146,10 +166,13 @@ def test_endless_trailers_and_extensions_are_refused(server: uvicorn.Server) -> 
 
 def test_long_bodies_many_requests_and_long_work_are_not_cut_off(server: uvicorn.Server) -> None:
     with connected(server) as connection:
-        connection.sendall(GET * 200 + b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 3000000\r\n\r\n")
-        for _ in range(30):
+        accepted = protocol(server)
+        head = b"POST / HTTP/1.1\r\nHost: here\r\nConnection: close\r\nContent-Length: 3000000\r\n\r\n"
+        connection.sendall(GET * 200 + head)
+        for number in range(1, 31):
             connection.sendall(b"x" * 100_000)
-            time.sleep(0.05)  # longer together than a head may take
+            until(lambda left=3_000_000 - number * 100_000: accepted._left_of_body == left, "it to arrive")  # type: ignore[misc]
+            assert accepted._timer is None, "nothing waits for a body"
         answer = everything(connection)
     assert answer.count(b"HTTP/1.1 200 OK\r\n") == 201
     assert answer.endswith(b"3000000")
@@ -159,7 +182,13 @@ def test_an_answer_that_is_taken_is_not_cut_off_and_one_that_is_not_is(
     server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = GET.replace(b"/ ", b"/large ", 1)
-    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 2)
+    resume, timers = BoundedProtocol.resume_writing, list[object]()
+
+    def resumed(accepted: BoundedProtocol) -> None:
+        resume(accepted)
+        timers.append(accepted._timer)
+
+    monkeypatch.setattr(BoundedProtocol, "resume_writing", resumed)
     with connected(server) as connection:
         connection.sendall(large)
         taken = 0
@@ -167,9 +196,11 @@ def test_an_answer_that_is_taken_is_not_cut_off_and_one_that_is_not_is(
             came = len(connection.recv(500_000))
             assert came, "cut off although it takes its answer"
             taken += came
-            time.sleep(0.06)  # longer together than a part may take
+    assert None in timers, "whoever has taken a part has the whole time for the next one"
+    until(lambda: not server.server_state.connections, "it to be gone")
     with connected(server) as idle:
-        until(lambda: len(server.server_state.connections) == 1, "only this one to be there")
+        protocol(server)
+        monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.5)
         idle.sendall(large * 50)  # the first fills the buffers, and the others wait for it
         until(lambda: not server.server_state.connections, "who takes nothing to be cut off")
         assert len(everything(idle)) < LARGE

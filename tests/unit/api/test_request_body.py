@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import pytest
@@ -99,8 +100,20 @@ def test_a_body_that_trickles_is_not_waited_for() -> None:
 
 
 def test_a_long_body_has_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MIN_BYTES_PER_SECOND", 10)
-    assert read(Sender(*[b"x" * 10] * 30, pause=0.05), seconds=1) == b"x" * 300
+    """By a clock of its own: each part takes 0.9 seconds, in which more than a second is gained."""
+    moments = count(0.0, 0.9)
+    moment = [next(moments)]
+
+    class Slow(Sender):
+        async def __call__(self) -> Message:
+            moment[0] = next(moments)
+            await asyncio.sleep(0)  # what is due by now is done
+            return await super().__call__()
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "time", lambda _loop: moment[0])
+    monkeypatch.setattr(module, "MIN_BYTES_PER_SECOND", 9)
+    assert read(Slow(*[b"x" * 10] * 30), seconds=1) == b"x" * 300
+    assert isinstance(read(Slow(*[b"x" * 7] * 30), seconds=1), TooSlow)
 
 
 def test_after_its_end_nothing_is_timed() -> None:

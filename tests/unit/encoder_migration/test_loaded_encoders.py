@@ -125,7 +125,7 @@ def test_the_records_are_followed(records: EncoderRecords, monkeypatch: pytest.M
 
     encoders = LoadedEncoders(records, tell, records.get("first"))
     records.add(spec("second"))
-    assert seen.wait(10)
+    assert seen.wait(60)
     encoders.close()
     with pytest.raises(Unavailable):
         encoders.active().encode([PIL.Image.new("RGB", (4, 4))])

@@ -12,6 +12,7 @@ import trustme
 from pydantic import ValidationError
 
 from tests.support.https_servers import BODY, HOST, PUBLIC, Loopback, answering, fetching, serving
+from tests.support.running_service import until
 from visual_memory.schemas.errors import FetchFailed, InvalidRequest, TooLarge
 from visual_memory.services.intake.picture_urls.dns_resolver import LOOKUPS_OF_ONE, DnsResolver, resolve
 from visual_memory.services.intake.picture_urls.fetch_url import HTTPS, FetchUrls, is_public
@@ -184,9 +185,13 @@ def test_even_a_host_on_the_list_may_not_lead_to_this_machine(canary: Canary, lo
 
 def test_the_canary_would_sing(canary: Canary) -> None:
     fetch = FetchUrls(frozenset({f"localhost:{canary.port}"}), 1000, 1000, seconds=1.0, may_reach=lambda _address: True)
-    with pytest.raises(FetchFailed):
-        fetch("a", [f"https://localhost:{canary.port}/"])
-    assert canary.sings()
+
+    def sung() -> bool:
+        with pytest.raises(FetchFailed):
+            fetch("a", [f"https://localhost:{canary.port}/"])
+        return canary.sings()
+
+    until(sung, "it to sing, where the second was long enough to connect")
 
 
 def test_without_a_list_nothing_is_fetched() -> None:
