@@ -118,7 +118,7 @@ _last: list[Stack] = []
 def victim(_victims: ExitStack, module_tenant: str) -> Iterator[Stack]:
     """A whole service for tests that kill its processes: ready, and another one where the last was stopped."""
     if not _last or not _last[-1].supervisor.is_running():
-        small = {"INTAKE__MAX_BYTES": str(16 * 2**20), "PICTURES__DECODE_SECONDS": "6"}
+        small = {"INTAKE__MAX_BYTES": str(16 * 2**20)}
         _last.append(_victims.enter_context(running(_victims.enter_context(new_folder()), **small)))
     _last[-1].until_ready()
     with as_tenant(_last[-1], module_tenant) as own:
