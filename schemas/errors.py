@@ -249,6 +249,15 @@ class RateLimited(VisualMemoryError):
         self.retry_after = retry_after
 
 
+class TooManyListeners(RateLimited):
+    """The key, its tenant or this process has too many open connections that listen to events."""
+
+    code = "too_many_listeners"
+
+    def __init__(self, message: str, retry_after: int = 5) -> None:
+        super().__init__(message, retry_after)
+
+
 class EncoderMismatch(VisualMemoryError):
     """The memory has no vectors of the encoder that the settings or the request name."""
 
