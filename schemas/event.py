@@ -35,7 +35,9 @@ def _is_none(value: Any) -> bool:
 
 def _optional(description: str, example: object) -> Any:
     """A field that is left out where it does not apply."""
-    return Field(default=None, exclude_if=_is_none, description=f"{description}; left out otherwise", examples=[example])
+    return Field(
+        default=None, exclude_if=_is_none, description=f"{description}; left out otherwise", examples=[example]
+    )
 
 
 class Event(BaseModel):

@@ -1,6 +1,6 @@
 """Build the FastAPI app: routes, error handlers and middleware."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from anyio.to_thread import current_default_thread_limiter
@@ -20,6 +20,7 @@ from visual_memory.services.api.routes import (
     decisions,
     encoders,
     evaluations,
+    events,
     health,
     images,
     metrics,
@@ -30,6 +31,8 @@ from visual_memory.services.api.routes import (
 from visual_memory.services.api.routes.documentation import add_documents
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
+from visual_memory.services.bootstrap.wiring.wire_events import event_listeners_of
+from visual_memory.services.infrastructure.events.event_listeners import EventListeners
 from visual_memory.services.infrastructure.processes.coalesced_call import CoalescedCall
 from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
 from visual_memory.services.settings import Settings
@@ -42,10 +45,16 @@ def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI
     """Build the ASGI app that serves the use cases of a process."""
     process = wired.current()
 
+    def images_of(tenant: str, points: Sequence[str]) -> Mapping[str, str]:
+        return wired.current().memory.images.ids_of_points(tenant, points)
+
+    event_listeners = event_listeners_of(settings, images_of)
+
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, EventListeners]]:
         current_default_thread_limiter().total_tokens = settings.api.max_concurrent_requests + EXTRA_THREADS
-        yield
+        yield {"event_listeners": event_listeners}  # for `services.api.connection_limits`
+        await event_listeners.close()
 
     app = FastAPI(
         title="Visual Memory",
@@ -57,6 +66,7 @@ def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI
     )
     app.state.service = wired
     app.state.key_check = BatchedKeyCheck(process.keys)
+    app.state.event_listeners = event_listeners
     app.state.find_faults = CoalescedCall(process.readiness.faults)
     app.state.admission_control = AdmissionControl(
         settings.api.max_concurrent_requests, settings.api.max_bytes_in_flight, MAX_CONNECTIONS
@@ -73,6 +83,7 @@ def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI
         receipts,
         curation,
         evaluations,
+        events,
         dead_letters,
         encoders,
         health,

@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from visual_memory.schemas.errors import HeadTooLarge, MalformedRequest, Unavailable, VisualMemoryError
 from visual_memory.services.api.error_responses import error_response
+from visual_memory.services.infrastructure.events.event_listeners import EventListeners
 
 HEAD_SECONDS = 15.0
 """Time for a client to send a request's head, since it connected or since the last answer, and to read a chunk of an
@@ -25,7 +26,8 @@ whole."""
 CHUNKED_PARSE_BYTES = 2048
 """The same within a body of unknown length, which is only read from authenticated callers."""
 MAX_CONNECTIONS = 512
-"""Half of the usual limit of open files; the other half is for processing requests."""
+"""Connections that do not listen to events: half of the usual limit of open files; the other half is for processing
+requests."""
 
 
 class _Flow(FlowControl):
@@ -59,7 +61,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.last_active = time.monotonic()
         self.flow = self._flow = _Flow(transport)
-        if len(self.connections) > MAX_CONNECTIONS and not self._evict_one():
+        if len(self.connections) > MAX_CONNECTIONS + self._listeners() and not self._evict_one():
             self._refuse(Unavailable("too many connections: send it again later"))
         self._start_timer()
 
@@ -173,6 +175,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def address(self) -> str:
         """The client's address."""
         return self.client[0] if self.client else ""
+
+    def _listeners(self) -> int:
+        """How many connections listen to events: they have a cap of their own."""
+        listeners = self.app_state.get("event_listeners")
+        return listeners.number if isinstance(listeners, EventListeners) else 0
 
     def _evict_one(self) -> bool:
         """Evict a connection: of the address with the most evictable ones, the one that was inactive longest."""

@@ -10,6 +10,7 @@ from visual_memory.services.access.idempotency_keys import IdempotencyKeys
 from visual_memory.services.access.rate_limits import RateLimits
 from visual_memory.services.access.signing_secret import load_secret
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
+from visual_memory.services.bootstrap.wiring.wire_events import wire_publisher
 from visual_memory.services.bootstrap.wiring.wire_intake import wire_streams
 from visual_memory.services.bootstrap.wiring.wire_memory import (
     encoder_records_of,
@@ -136,7 +137,7 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
         sandbox = wire_decoder(settings, opened)
         classify_by = wire_classify_by(settings, database, engine, records, sandbox)
         task_queue, job_queue = wire_task_queue(settings, opened), wire_job_queue(settings, opened)
-        pictures = pictures_of(settings)
+        pictures, publish = pictures_of(settings), wire_publisher(settings, opened)
         rerank = wire_rerank(settings, opened, memory_of(settings, engine, encoders.active()), pictures, sandbox)
         background = FairExecutor(wire_threads(opened, REMOVALS_AT_ONCE, "removals"), REMOVALS_AT_ONCE)
         keys, audit, idempotency = ApiKeys(database), audit_of(settings, database), idempotency_of(settings, database)
@@ -159,7 +160,7 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
 
         def wire(encoder: SharedEncoder) -> ApiProcess:
             long_timeout_memory, memory = (memory_of(settings, each, encoder) for each in (long_timeout_engine, engine))
-            stores = wire_stores(settings, database, long_timeout_memory, secret, encoder.name)
+            stores = wire_stores(settings, database, long_timeout_memory, secret, encoder.name, publish)
             check_restored(stores)
             decoder = sandbox.with_crop(encoder.crop)
             classify = wire_classify(settings, memory, stores, encoder, decoder)
@@ -178,7 +179,7 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
                 fetch=fetch,
                 accept=accept,
                 amend_image=wire_amend_image(settings, memory, stores),
-                accept_vectors=AcceptVectors(accept.put, long_timeout_memory, encoder.name, records.usable),
+                accept_vectors=AcceptVectors(accept.put, long_timeout_memory, encoder.name, records.usable, publish),
                 classify=classify,
                 rerank=rerank,
                 decisions=stores.decisions,
@@ -206,7 +207,7 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
                 ),
                 report_judgement=ReportJudgement(memory, stores.judgements, stores.jobs),
                 list_suspects=ListSuspects(memory, stores.judgements),
-                curate=CurateImages(long_timeout_memory, stores.judgements, stores.undo_after_removal),
+                curate=CurateImages(long_timeout_memory, stores.judgements, stores.undo_after_removal, publish),
                 dead_letters=dead_letters,
                 intake_metrics=intake_metrics,
             )

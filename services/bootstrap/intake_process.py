@@ -16,6 +16,7 @@ from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.receipt import Requester
 from visual_memory.services.access.signing_secret import load_secret
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
+from visual_memory.services.bootstrap.wiring.wire_events import wire_publisher
 from visual_memory.services.bootstrap.wiring.wire_intake import wire_streams
 from visual_memory.services.bootstrap.wiring.wire_memory import (
     active_spec,
@@ -114,15 +115,18 @@ def intake_process(settings: Settings) -> Iterator[IntakeReader]:
         records, references = encoder_records_of(database), wire_picture_urls(settings)
         wait_for_collection(long_timeout_engine, records)
         sandbox, task_queue = wire_decoder(settings, opened), wire_task_queue(settings, opened)
+        publish_events = wire_publisher(settings, opened)
         audit, clock = audit_of(settings, database), ClockCheck(database.clock_difference)
 
         def wire(encoder: EncoderSpec) -> IntakeProcess:
             long_timeout_memory, memory = (memory_of(settings, each, encoder) for each in (long_timeout_engine, engine))
-            stores = wire_stores(settings, database, long_timeout_memory, secret, encoder.name)
+            stores = wire_stores(settings, database, long_timeout_memory, secret, encoder.name, publish_events)
             check_restored(stores)
             decoder = _decoder(sandbox, encoder)
             accept = wire_accept(settings, memory, stores, decoder, task_queue.enqueue, clock.check)
-            accept_vectors = AcceptVectors(accept.put, long_timeout_memory, encoder.name, records.usable)
+            accept_vectors = AcceptVectors(
+                accept.put, long_timeout_memory, encoder.name, records.usable, publish_events
+            )
             removal_steps = wire_removal_steps(long_timeout_memory, stores, lease_of(settings))
             return IntakeProcess(
                 memory,

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.services.access.signing_secret import load_secret
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
+from visual_memory.services.bootstrap.wiring.wire_events import wire_publisher
 from visual_memory.services.bootstrap.wiring.wire_memory import (
     active_spec,
     encoder_records_of,
@@ -58,11 +59,12 @@ def job_process(settings: Settings) -> Iterator[ActiveUseCases[JobProcess]]:
         engine, records = wire_engine(settings, opened, settings.store.timeout), encoder_records_of(database)
         wait_for_collection(engine, records)
         decoder, job_queue = wire_decoder(settings, opened), wire_job_queue(settings, opened)
+        publish = wire_publisher(settings, opened)
         classify_by = wire_classify_by(settings, database, engine, records, decoder)
 
         def wire(encoder: EncoderSpec) -> JobProcess:
             memory = memory_of(settings, engine, encoder)
-            stores = wire_stores(settings, database, memory, secret, encoder.name)
+            stores = wire_stores(settings, database, memory, secret, encoder.name, publish)
             check_restored(stores)
             unloaded = Unloaded(encoder.name, encoder.dimension)
             classify = Classify(memory, unloaded, decoder, 1, settings.curate.prune, stores.judgements.used)

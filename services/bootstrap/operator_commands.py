@@ -8,6 +8,7 @@ from datetime import timedelta
 from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.access.signing_secret import load_secret
 from visual_memory.services.backup.create_backup import CreateBackup
+from visual_memory.services.bootstrap.wiring.wire_events import wire_publisher
 from visual_memory.services.bootstrap.wiring.wire_intake import private_intake
 from visual_memory.services.bootstrap.wiring.wire_memory import encoder_of, encoder_records_of, engine_of_commands
 from visual_memory.services.bootstrap.wiring.wire_records import wire_records
@@ -72,6 +73,7 @@ def operator_commands(settings: Settings, alone: bool = False) -> Iterator[Opera
                 rows=TenantRows(database, stores.receipts.log, stores.audit),
                 intake=stores.intake,
                 write_to_mirror=stores.receipts.mirroring.write_up_to,
+                forget_events=wire_publisher(settings, opened).forget_tenant,
             ),
             audit=stores.audit,
         )

@@ -8,6 +8,7 @@ from functools import partial
 from visual_memory.schemas.classify_options import Prune
 from visual_memory.services.access.signing_secret import load_secret
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases, wire_fill
+from visual_memory.services.bootstrap.wiring.wire_events import wire_publisher
 from visual_memory.services.bootstrap.wiring.wire_memory import (
     memory_of,
     open_memory,
@@ -61,11 +62,11 @@ def worker_process(settings: Settings) -> Iterator[ActiveUseCases[WorkerProcess]
         open_memory(settings, database, engine, encoders.active())
         sandbox = wire_decoder(settings, opened)
         task_queue, job_queue = wire_task_queue(settings, opened), wire_job_queue(settings, opened)
-        lease = lease_of(settings)
+        lease, publish = lease_of(settings), wire_publisher(settings, opened)
 
         def wire(encoder: SharedEncoder) -> WorkerProcess:
             memory = memory_of(settings, engine, encoder)
-            stores = wire_stores(settings, database, memory, secret, encoder.name)
+            stores = wire_stores(settings, database, memory, secret, encoder.name, publish)
             check_restored(stores)
             decoder, removal_steps = sandbox.with_crop(encoder.crop), wire_removal_steps(memory, stores, lease)
             other_encoders = partial(encoders.others, encoder.name)

@@ -10,26 +10,38 @@ from dataclasses import dataclass
 
 from visual_memory.schemas.curation_request import Action, Curated, CurationRequest
 from visual_memory.schemas.errors import Conflict, InvalidRequest
+from visual_memory.schemas.event import EventType
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import State
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
+from visual_memory.services.infrastructure.events.publish import Publish, publish_nothing
 from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_filters import UNMARKED, in_state
 
 PAGE = 1000
 IN_STATE = {Action.MUTE: [State.REMEMBERED], Action.UNMUTE: [State.MUTED], Action.RELABEL: [*State]}
 """The states of the images that an action changes."""
+EVENTS = {
+    Action.MUTE: EventType.MUTED,
+    Action.UNMUTE: EventType.UNMUTED,
+    Action.RELABEL: EventType.RELABELLED,
+}
 
 
 @dataclass(frozen=True)
 class CurateImages:
-    """Mutes, unmutes and relabels images."""
+    """Mutes, unmutes and relabels images.
+
+    Attributes:
+        publish: publishes the events ``muted``, ``unmuted`` and ``relabelled``.
+    """
 
     memory: Memory
     judgements: StoredJudgements
     undo: UndoAfterRemoval
+    publish: Publish = publish_nothing
 
     def __call__(self, tenant: str, request: CurationRequest) -> Curated:
         """Change the images; votes follow at once.
@@ -51,7 +63,12 @@ class CurateImages:
                 changed = self.memory.mutes.unmute(tenant, clauses)
             case Action.RELABEL:
                 changed = self._relabel(tenant, clauses, request.labels)
-        return Curated(action=request.action, images=changed)
+        return self._done(tenant, request.action, changed)
+
+    def _done(self, tenant: str, action: Action, changed: int) -> Curated:
+        if changed:
+            self.publish(tenant, EVENTS[action], count=changed)
+        return Curated(action=action, images=changed)
 
     def _relabel(self, tenant: str, clauses: Sequence[Clause], labels: Sequence[str]) -> int:
         """Relabel page by page: one engine operation could not be limited to the pictures that were read."""
@@ -75,7 +92,7 @@ class CurateImages:
         if not self.judgements.is_valid(tenant, judgement.id):
             self.undo.review_pruned(tenant)
             raise Conflict("the judgement was voided or replaced at this moment: send it again")
-        return Curated(action=Action.MUTE, images=changed)
+        return self._done(tenant, Action.MUTE, changed)
 
     def _count(self, tenant: str, clauses: Sequence[Clause], action: Action) -> int:
         states = in_state(*IN_STATE[action])

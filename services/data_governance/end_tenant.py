@@ -29,6 +29,7 @@ class EndTenant:
 
     Attributes:
         write_to_mirror: as in `services.removal.steps.seal_receipt.SealReceipt`.
+        forget_events: deletes a tenant's events; never raises.
         sleep: waits a number of seconds.
     """
 
@@ -36,6 +37,7 @@ class EndTenant:
     rows: TenantRows
     intake: IntakeQueue
     write_to_mirror: Callable[[str, int], object]
+    forget_events: Callable[[str], object]
     sleep: Callable[[float], object] = time.sleep
 
     def __call__(self, tenant: str, requester: Requester, reason: str) -> LogEntry:
@@ -64,6 +66,7 @@ class EndTenant:
         else:
             raise Unavailable(f"images of {tenant} keep coming in: stop what sends them, then end the tenant again")
         self.intake.delete_tenant(tenant)
+        self.forget_events(tenant)
         payload = TenantEndPayload(
             requested_at=requested_at,
             requested_by=requester,

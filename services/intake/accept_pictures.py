@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 
+from visual_memory.schemas.event import EventType
 from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage, now
 from visual_memory.schemas.labels import LabelRule
 from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.infrastructure.events.publish import Publish, publish_nothing
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.intake.execute_put_plan import NO_FENCE, PutImages, WriteFence
 from visual_memory.services.intake.plan_put import Plan, ToPut, planned, sent_together
@@ -42,11 +44,13 @@ class AcceptPictures:
     Attributes:
         put: writes images.
         enqueue: tells the workers that a tenant has pictures to remember; a failure is not reported.
+        publish: publishes the event ``accepted``.
     """
 
     put: PutImages
     decoder: Decoder
     enqueue: Callable[[str], object]
+    publish: Publish = publish_nothing
 
     def __call__(
         self,
@@ -113,6 +117,7 @@ class AcceptPictures:
         if any(each.state is State.WAITING for each in accepted.values()):
             self.enqueue(tenant)
         prometheus_metrics.ACCEPTED.labels(tenant).inc(len(uploads))
+        self.publish(tenant, EventType.ACCEPTED, [*latest])
         return [accepted[image_id] for image_id in ids]
 
     def _decode(self, images: Sequence[StoredImage], uploads: Sequence[Upload], indices: Iterable[int]) -> None:

@@ -6,8 +6,10 @@ from hashlib import sha256
 
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.event import EventType
 from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage, now
 from visual_memory.schemas.labels import LabelRule
+from visual_memory.services.infrastructure.events.publish import Publish, publish_nothing
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.storage.picture_store import new_keys_of_vectors
 from visual_memory.services.intake.execute_put_plan import NO_FENCE, PutImages, WriteFence
@@ -44,12 +46,14 @@ class AcceptVectors:
         memory: has a timeout that is long enough for many points.
         encoder: the name of its encoder.
         other: finds another encoder of the memory by its name; None if it has none, or is dropping it.
+        publish: publishes the events ``accepted`` and ``remembered``.
     """
 
     put: PutImages
     memory: Memory
     encoder: str
     other: Callable[[str], EncoderSpec | None] = lambda _: None
+    publish: Publish = publish_nothing
 
     def __call__(
         self,
@@ -110,6 +114,8 @@ class AcceptVectors:
             accepted = put(latest, plan, prepare, rules, fence)
         prometheus_metrics.ACCEPTED.labels(tenant).inc(len(images))
         prometheus_metrics.REMEMBERED.labels(tenant).inc(len(images))
+        self.publish(tenant, EventType.ACCEPTED, [*latest])
+        self.publish(tenant, EventType.REMEMBERED, [*latest], encoder=sent.encoder)
         return [accepted[image_id] for image_id in ids]
 
     def _memory_of(self, sent: Sent) -> Memory:

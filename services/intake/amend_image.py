@@ -4,8 +4,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from visual_memory.schemas.errors import Conflict, NotFound
+from visual_memory.schemas.event import EventType
 from visual_memory.schemas.field_types import FieldType, convert_metadata
 from visual_memory.schemas.image import ImagePatch, StoredImage, now
+from visual_memory.services.infrastructure.events.publish import Publish, publish_nothing
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.intake.execute_put_plan import TRIES, refuse_marked
 from visual_memory.services.intake.plan_put import Plan
@@ -22,6 +24,7 @@ class AmendImage:
     Attributes:
         metadata: the declared metadata fields.
         retention: limits how long images are stored.
+        publish: publishes the event ``amended``.
     """
 
     memory: Memory
@@ -29,6 +32,7 @@ class AmendImage:
     blocks: Blocklist
     metadata: Mapping[str, FieldType]
     retention: RetentionLimits
+    publish: Publish = publish_nothing
 
     def __call__(
         self,
@@ -74,5 +78,6 @@ class AmendImage:
             self.blocks.check([changed])
             if amended := self.memory.writes.amend(held, changed):
                 revert.refuse_blocked(Plan((), ((held, changed),)), {image_id: amended})
+                self.publish(tenant, EventType.AMENDED, [image_id])
                 return amended
         raise Conflict(f"image {image_id!r} is being changed by others at this moment: send the change again")

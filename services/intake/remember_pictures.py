@@ -12,10 +12,12 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from visual_memory.schemas.errors import DecoderFailed, NotFound, Unavailable, VisualMemoryError
-from visual_memory.schemas.image import StoredImage, point_id
+from visual_memory.schemas.event import EventType
+from visual_memory.schemas.image import Doubt, StoredImage, point_id
 from visual_memory.services.curation.check_labels_of_new_images import CheckLabels
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
+from visual_memory.services.infrastructure.events.publish import Publish, publish_nothing
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
@@ -49,6 +51,7 @@ class _Slice:
         failed: images on which the decoder crashed; they stay begun, so that the attempt counts.
         rejected: images to reject, with reasons.
         postponed: images whose pictures cannot be read at the moment.
+        held: images that the label check mutes, if it is confirmed.
     """
 
     behind: Sequence[StoredImage]
@@ -56,6 +59,7 @@ class _Slice:
     failed: list[StoredImage] = field(default_factory=list)
     rejected: list[tuple[StoredImage, str]] = field(default_factory=list)
     postponed: list[StoredImage] = field(default_factory=list)
+    held: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class RememberPictures:
         check_labels: checks the labels of new images against their neighbours.
         embed_with_others: embeds images with other encoders.
         slice_seconds: time limit for decoding a slice.
+        publish: publishes the events ``remembered``, ``held`` and ``rejected``.
         alone: held while an image is processed that was begun before.
     """
 
@@ -84,6 +89,7 @@ class RememberPictures:
     check_labels: CheckLabels
     embed_with_others: EmbedWithOthers = no_other_encoders
     slice_seconds: float = SLICE_SECONDS
+    publish: Publish = publish_nothing
     alone: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
     def __call__(self, tenant: str) -> None:
@@ -203,9 +209,9 @@ class RememberPictures:
         vectors = np.array([vector for _, vector in embedded], np.float32).reshape(len(images), self.memory.dimension)
         others = NotRemembered(result.rejected, result.behind, result.postponed)
         with prometheus_metrics.stage("remember"):
-            remembered = self.memory.embeddings.store(
-                images, vectors, self.check_labels(images, vectors), others, from_others
-            )
+            conflicts = self.check_labels(images, vectors)
+            result.held = {image_id for image_id, each in conflicts.items() if each.doubt is Doubt.HELD}
+            remembered = self.memory.embeddings.store(images, vectors, conflicts, others, from_others)
             ended = [*images, *(image for image, _ in result.rejected)]
             self.pictures.drop_pixels(image.picture for image in ended)
         return remembered
@@ -217,6 +223,20 @@ class RememberPictures:
         if rejected := [image for image, _ in result.rejected]:
             prometheus_metrics.REJECTED.labels(tenant).inc(len(rejected))
             log.info("rejected %d", len(rejected), extra=_names(rejected))
+        self._publish(tenant, remembered, images, result)
+
+    def _publish(self, tenant: str, remembered: int, images: Sequence[StoredImage], result: _Slice) -> None:
+        """Publish what became of the slice; which images were lost to others meanwhile is not known."""
+        encoder = self.memory.points.encoder
+        if remembered:
+            ids = [image.image_id for image in images if image.image_id not in result.held]
+            self.publish(
+                tenant, EventType.REMEMBERED, ids if len(ids) == remembered else (), count=remembered, encoder=encoder
+            )
+        if result.held:
+            self.publish(tenant, EventType.HELD, result.held, encoder=encoder)
+        if result.rejected:
+            self.publish(tenant, EventType.REJECTED, [image.image_id for image, _ in result.rejected])
 
 
 def embed(

@@ -112,6 +112,12 @@ class ImageLookup:
             for point in points
         }
 
+    def ids_of_points(self, tenant: str, points: Collection[str]) -> dict[str, str]:
+        """The ids of a tenant's images by the ids of their points, except of images that a removal has marked."""
+        images = map(to_image, self._points.engine.retrieve([*points]))
+        found = {point_id(tenant, image.image_id): image.image_id for image in images if image.removal is None}
+        return {point: found[point] for point in points if point in found}
+
     def count(self, tenant: str, clauses: Sequence[Clause] = ()) -> int:
         """Number of images that meet a filter."""
         return self._points.engine.count(within(tenant, clauses))

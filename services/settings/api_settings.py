@@ -32,6 +32,15 @@ class ApiSettings(SettingsSection):
             " scheduling between tenants",
         ),
     ] = 32
+    max_listeners: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=100_000,
+            description="connections that listen to events at once, up to three quarters of them of one tenant",
+        ),
+    ] = 2000
+    max_listeners_per_key: Annotated[int, Field(ge=1, description="the same of one API key")] = 100
     max_images: Annotated[int, Field(ge=1, le=MAX_AT_ONCE, description="most pictures or vectors in one request")] = 256
     metrics_port: Annotated[
         int | None, Field(ge=1, le=65535, description="port of 127.0.0.1 for all tenants' /metrics; unset: none")

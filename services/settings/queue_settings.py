@@ -22,6 +22,14 @@ class BrokerSettings(SettingsSection):
             description="prefix of all key names in Redis, before a digest of collection and secret",
         ),
     ] = "visual-memory"
+    events: Annotated[
+        int,
+        Field(
+            ge=100,
+            description="approximate number of events stored of each tenant, for listeners to resume; the oldest are"
+            " deleted",
+        ),
+    ] = 1000
 
 
 class WorkerSettings(SettingsSection):

@@ -13,6 +13,7 @@ from fastapi.responses import RedirectResponse
 from pydantic.json_schema import models_json_schema
 
 from visual_memory.schemas.classify_options import ClassifyOptions
+from visual_memory.schemas.event import Event
 from visual_memory.schemas.image import ImageFields
 from visual_memory.schemas.intake_event import ImageEvent, RemovalEvent
 from visual_memory.services.api.asyncapi_document import ASYNCAPI, IMAGE_EVENT, REMOVAL_EVENT, asyncapi, event_schema
@@ -101,9 +102,9 @@ def _serve_file(app: FastAPI, path: str, package: str, file: str, media_type: st
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI document, with keys and those bodies that FastAPI does not parse itself."""
+    """Return the OpenAPI document, with keys and those bodies and events that FastAPI does not render itself."""
     document = app.openapi()
-    bodies = (SentImages, ImageFields, ClassifyRequest, ClassifyOptions)
+    bodies = (SentImages, ImageFields, ClassifyRequest, ClassifyOptions, Event)
     _, schemas = models_json_schema(
         [(body, "validation") for body in bodies], ref_template="#/components/schemas/{model}"
     )

@@ -20,6 +20,7 @@ from visual_memory.services.decisions.explanations.explanation_jobs import Expla
 from visual_memory.services.decisions.remove_from_decisions import RemoveFromDecisions
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.evaluation.evaluation_records import Evaluations
+from visual_memory.services.infrastructure.events.publish import Publish, publish_nothing
 from visual_memory.services.infrastructure.records import database_flags
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.redis_streams.stream_users import StreamUsers
@@ -64,6 +65,7 @@ class Stores:
 
     Attributes:
         undo_after_removal: deletes removed images from judgements, and undoes what their votes caused.
+        publish: publishes events.
     """
 
     pictures: PictureStore
@@ -82,6 +84,7 @@ class Stores:
     decisions: StoredDecisions
     explanation_jobs: ExplanationJobs
     undo_after_removal: UndoAfterRemoval
+    publish: Publish
 
     @property
     def remove_from_decisions(self) -> RemoveFromDecisions:
@@ -99,8 +102,15 @@ class Stores:
         )
 
 
-def wire_stores(settings: Settings, database: Database, memory: Memory, secret: Secret, encoder: str) -> Stores:
-    """Wire the stores, for the memory under an encoder."""
+def wire_stores(
+    settings: Settings,
+    database: Database,
+    memory: Memory,
+    secret: Secret,
+    encoder: str,
+    publish: Publish = publish_nothing,
+) -> Stores:
+    """Wire the stores, for the memory under an encoder; `publish` publishes events."""
     floor = settings.store.min_free_bytes
     blocks, jobs = Blocklist(database, secret.key("blocks")), Jobs(database)
     judgements = judgements_of(settings, database, encoder)
@@ -129,6 +139,7 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
         decisions=decisions,
         explanation_jobs=explanation_jobs,
         undo_after_removal=undo_after_removal,
+        publish=publish,
     )
 
 
@@ -179,6 +190,7 @@ def wire_removal_steps(memory: Memory, stores: Stores, lease: timedelta, *furthe
         filter_digests=receipts.filters,
         audit=stores.audit,
         write_to_mirror=receipts.mirroring.write_up_to,
+        publish=stores.publish,
         at_end=(stores.remove_from_decisions.drop_vectors,),
     )
     request = RequestRemoval(memory, removals, mark, stores.intake, receipts.log, receipts.filters)

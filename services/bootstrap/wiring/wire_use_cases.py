@@ -56,13 +56,13 @@ def wire_accept(
     """Wire accepting pictures; `check_clock` raises if this machine's clock must not be used for acceptance times."""
     retention = RetentionLimits(settings.retention)
     put = PutImages(memory, stores.pictures, stores.blocks, settings.metadata, retention, check_clock)
-    return AcceptPictures(put, decoder, enqueue)
+    return AcceptPictures(put, decoder, enqueue, stores.publish)
 
 
 def wire_amend_image(settings: Settings, memory: Memory, stores: Stores) -> AmendImage:
     """Wire changing the labels and fields of stored images."""
     retention = RetentionLimits(settings.retention)
-    return AmendImage(memory, stores.pictures, stores.blocks, settings.metadata, retention)
+    return AmendImage(memory, stores.pictures, stores.blocks, settings.metadata, retention, stores.publish)
 
 
 def wire_remember(
@@ -78,7 +78,17 @@ def wire_remember(
     size, attempts = slice_size(encoder), settings.worker.max_attempts
     check_labels, lease = check_labels_of(settings, memory), lease_of(settings)
     return RememberPictures(
-        memory, stores.pictures, encoder, decoder, enqueue, size, lease, attempts, check_labels, embed_with_others
+        memory,
+        stores.pictures,
+        encoder,
+        decoder,
+        enqueue,
+        size,
+        lease,
+        attempts,
+        check_labels,
+        embed_with_others,
+        publish=stores.publish,
     )
 
 
@@ -93,7 +103,7 @@ def wire_judge(settings: Settings, memory: Memory, stores: Stores) -> JudgeMemor
     """Wire judging the memory."""
     curate = settings.curate
     fold = UpdateJudgementInput(memory, VectorCache(curate.cache_bytes), curate.max_images)
-    return JudgeMemory(memory, stores.judgements, fold, curate.k)
+    return JudgeMemory(memory, stores.judgements, fold, curate.k, stores.publish)
 
 
 def wire_run_jobs(
@@ -113,7 +123,7 @@ def wire_run_jobs(
         JobKind.COUNTERFACTUAL: run_explanation,
         JobKind.INFLUENCE: run_explanation,
     }
-    return RunJobs(stores.jobs, lease_of(settings), kinds, enqueue)
+    return RunJobs(stores.jobs, lease_of(settings), kinds, enqueue, stores.publish)
 
 
 @dataclass(frozen=True)

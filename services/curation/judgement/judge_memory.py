@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from visual_memory.schemas.classify_options import MAX_TIMES_K
+from visual_memory.schemas.event import EventType
 from visual_memory.schemas.image import Doubt, now
 from visual_memory.schemas.judgement import CalibrationSample, Judgement
 from visual_memory.services.curation.judgement.judgement_input import JudgementInput
@@ -18,6 +19,7 @@ from visual_memory.services.curation.judgement.neighbour_lists import MIN_NEIGHB
 from visual_memory.services.curation.judgement.score_suspects import find_suspects
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
+from visual_memory.services.infrastructure.events.publish import Publish, publish_nothing
 from visual_memory.services.infrastructure.records.clock_check import CLOCKS_DIFFER
 from visual_memory.services.infrastructure.task_queue.job_records import OwnedJob
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress
@@ -39,12 +41,14 @@ class JudgeMemory:
 
     Attributes:
         k: how many neighbours vote, at most `MIN_NEIGHBOURS`.
+        publish: publishes the event ``judged``.
     """
 
     memory: Memory
     judgements: StoredJudgements
     update_input: UpdateJudgementInput
     k: int
+    publish: Publish = publish_nothing
 
     def __call__(self, owned: OwnedJob, progress: Progress) -> None:
         """Judge the memory of a job's tenant.
@@ -71,6 +75,8 @@ class JudgeMemory:
             progress("counted", 0, len(updated.image_ids))
             judgement = make_judgement(updated, registration, self.judgements.encoder, self.k)
             if self.judgements.store(tenant, judgement, updated, owner):
+                job_id = None if owner is None else owner.id
+                self.publish(tenant, EventType.JUDGED, count=judgement.images, job_id=job_id)
                 return
 
     def _base(self, tenant: str) -> JudgementInput | None:

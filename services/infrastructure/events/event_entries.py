@@ -14,15 +14,18 @@ from hashlib import shake_256
 from typing import Any
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
 from visual_memory.schemas.event import MAX_IMAGES
 from visual_memory.schemas.image import point_id
 
 BEFORE_ALL = "0-0"
 """The cursor of a stream without entries."""
-CURSOR = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
+CURSOR = re.compile(r"^[0-9]{1,19}-[0-9]{1,19}$")
 UUID_BYTES = 16
 NONCE_BYTES = 16
 _EVENT, _POINTS = b"event", b"points"
+_OBJECT = TypeAdapter(dict[str, Any])
 
 Fields = Mapping[bytes, bytes]
 Order = tuple[int, int]
@@ -69,13 +72,11 @@ class EventEntries:
         """An event as JSON, and the ids of its images' points.
 
         Raises:
-            ValueError: the entry was not made by this service.
+            ValueError, KeyError: the entry was not made by this service.
         """
-        event, masked = json.loads(fields.get(_EVENT, b"")), fields.get(_POINTS, b"")
-        if not isinstance(event, dict) or not isinstance(event.get("type"), str):
-            raise ValueError("not an event")
+        event, masked = _OBJECT.validate_json(fields.get(_EVENT, b"")), fields.get(_POINTS, b"")
         points = self._masked(masked[:NONCE_BYTES], masked[NONCE_BYTES:])
-        return event, [
+        return {**event, "type": str(event["type"])}, [
             str(UUID(bytes=points[start : start + UUID_BYTES])) for start in range(0, len(points), UUID_BYTES)
         ]
 

@@ -66,6 +66,7 @@ class EventPublisher:
         tenant: str,
         event: EventType,
         image_ids: Collection[str] = (),
+        /,
         *,
         count: int | None = None,
         **about: str | int | None,

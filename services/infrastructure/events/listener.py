@@ -90,12 +90,15 @@ class Listener:
             await self._drained.wait()
 
     async def next(self, seconds: float) -> bytes:
-        """What waits, `CHUNK_BYTES` and one event at most; empty if nothing came within some seconds."""
+        """What waits, `CHUNK_BYTES` and one event at most.
+
+        Empty if nothing came within some seconds, or nothing but the first cursor.
+        """
         if not self._waiting and not self.has_ended:
-            self._woken.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._woken.wait()
+        self._woken.clear()
         chunk = bytearray()
         while self._waiting and len(chunk) < CHUNK_BYTES:
             chunk += self._waiting.popleft().data

@@ -152,7 +152,7 @@ class TenantEvents:
         """Decode an entry; one that others have written becomes ``resync``."""
         try:
             return self._entries.decode(fields)
-        except ValueError:
+        except (ValueError, KeyError):
             return {"type": EventType.RESYNC, "at": now().isoformat()}, ()
 
     async def _images(self, points: Sequence[str]) -> Mapping[str, str]:

@@ -33,9 +33,7 @@ MIRROR_FAILURES = Counter(
 RELAYED_MESSAGES = Counter("visual_memory_relayed_messages", "Messages of Celery that became entries.", ["tenant"])
 DROPPED_MESSAGES = Counter("visual_memory_dropped_messages", "Messages in Redis that were not the service's own.")
 PASSED_OVER = Counter("visual_memory_passed_over", "Records of jobs that could not be read, at each look.", ["reason"])
-LISTENERS = Gauge(
-    "visual_memory_listeners", "Open connections that listen to events.", multiprocess_mode="mostrecent"
-)
+LISTENERS = Gauge("visual_memory_listeners", "Open connections that listen to events.", multiprocess_mode="mostrecent")
 DECODER_PROTECTION = Gauge(
     "visual_memory_decoder_protection",
     "Whether decoders are confined by this protection: 0 where the system does not have it.",

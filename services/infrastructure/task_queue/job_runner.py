@@ -12,9 +12,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
+from typing import Any
 
 from visual_memory.schemas.background_job import JobKind, JobState
 from visual_memory.schemas.errors import Unavailable, VisualMemoryError
+from visual_memory.schemas.event import EventType
+from visual_memory.services.infrastructure.events.publish import Publish, publish_nothing
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs, OwnedJob, Stopped
 
 MAX_ATTEMPTS = 3
@@ -37,12 +40,14 @@ class RunJobs:
         lease: how long after its last heartbeat a job is left to its worker.
         kinds: the function that runs jobs of each kind.
         enqueue: tells the workers that a tenant has jobs; a failure is not reported.
+        publish: publishes the event ``job`` for each state and for the progress that is written.
     """
 
     jobs: Jobs
     lease: timedelta
     kinds: Mapping[JobKind, Work]
     enqueue: Callable[[str], object]
+    publish: Publish = publish_nothing
 
     def __call__(self, tenant: str) -> None:
         """Run one job of a tenant; if it has more, enqueue it again behind the other tenants.
@@ -65,13 +70,14 @@ class RunJobs:
     def _do(self, owned: OwnedJob) -> None:
         if owned.job.attempts > MAX_ATTEMPTS:
             gave_up = f"gave up after {MAX_ATTEMPTS} attempts, during each of which its worker ended"
-            self.jobs.end(owned, JobState.FAILED, gave_up, attempts=MAX_ATTEMPTS)
+            self._end(owned, JobState.FAILED, gave_up, attempts=MAX_ATTEMPTS)
             return
         try:
-            progress = _ProgressWriter(self.jobs, owned)
+            progress = _ProgressWriter(self.jobs, owned, self._tell)
+            self._tell(owned, JobState.RUNNING)
             with progress.heartbeat(self.lease / 4):
                 self.kinds[owned.job.kind](owned, progress)
-            self.jobs.end(owned, JobState.DONE)
+            self._end(owned, JobState.DONE)
         except Stopped:
             raise
         except Unavailable:
@@ -79,18 +85,26 @@ class RunJobs:
                 self.jobs.undo_attempt(owned)
             raise
         except VisualMemoryError as error:
-            self.jobs.end(owned, JobState.FAILED, error.message)
+            self._end(owned, JobState.FAILED, error.message)
         except Exception as error:
             log.exception("job failed", extra={"tenant": owned.tenant})
-            self.jobs.end(owned, JobState.FAILED, f"{type(error).__name__}: see the worker's log")
+            self._end(owned, JobState.FAILED, f"{type(error).__name__}: see the worker's log")
+
+    def _end(self, owned: OwnedJob, state: JobState, error: str | None = None, **further: object) -> None:
+        self.jobs.end(owned, state, error, **further)
+        self._tell(owned, state)
+
+    def _tell(self, owned: OwnedJob, state: JobState, **progress: Any) -> None:
+        job = owned.job
+        self.publish(owned.tenant, EventType.JOB, job_id=job.id, job_kind=job.kind, job_state=state, **progress)
 
 
 class _ProgressWriter:
     """Writes the progress of a job, at most every `HEARTBEAT_SECONDS`; thread-safe."""
 
-    def __init__(self, jobs: Jobs, owned: OwnedJob) -> None:
-        self._jobs, self._owned = jobs, owned
-        self._progress: dict[str, object] = {"stage": owned.job.stage}
+    def __init__(self, jobs: Jobs, owned: OwnedJob, tell: Callable[..., object]) -> None:
+        self._jobs, self._owned, self._tell = jobs, owned, tell
+        self._progress: dict[str, str | int] = {"stage": owned.job.stage}
         self._written_at = monotonic()
         self._writing = threading.Lock()
 
@@ -102,6 +116,7 @@ class _ProgressWriter:
                 return
             self._written_at = monotonic()
             self._jobs.write_progress(self._owned, **self._progress)
+            self._tell(self._owned, JobState.RUNNING, **self._progress)
 
     @contextmanager
     def heartbeat(self, interval: timedelta) -> Iterator[None]:

@@ -8,8 +8,10 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from visual_memory.schemas.errors import Unavailable
+from visual_memory.schemas.event import EventType
 from visual_memory.schemas.receipt import Event, RemovalPayload
 from visual_memory.services.access.audit_log import AuditLog
+from visual_memory.services.infrastructure.events.publish import Publish, publish_nothing
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.records.resource_leases import Lease
 from visual_memory.services.receipts.filter_digest import FilterDigests
@@ -30,6 +32,7 @@ class SealReceipt:
 
     Attributes:
         write_to_mirror: has a tenant's log mirrored up to an entry's number; raises `Unavailable` if that fails.
+        publish: publishes the event ``removed``.
         at_end: called in the transaction that seals a removal, with the tenant and the removal's id.
     """
 
@@ -41,6 +44,7 @@ class SealReceipt:
     filter_digests: FilterDigests
     audit: AuditLog
     write_to_mirror: Callable[[str, int], object]
+    publish: Publish = publish_nothing
     at_end: Sequence[Callable[[Connection, str, str], object]] = ()
 
     def seal(self, state: RemovalState, lease: Lease, tries: int) -> bool:
@@ -72,6 +76,7 @@ class SealReceipt:
                 connection, [state.id], RemovalStep.MIRROR, RemovalStep.DONE, waits_for=None, receipt=entry.text
             )
         prometheus_metrics.REMOVED.labels(state.tenant).inc(state.removal.images)
+        self.publish(state.tenant, EventType.REMOVED, count=state.removal.images, removal_id=state.id)
 
     def _write_entry(self, state: RemovalState, lease: Lease, until: datetime | None) -> None:
         removal = state.removal
