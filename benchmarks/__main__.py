@@ -26,6 +26,7 @@ NAMES = (
     "serve",
     "votes",
     "exact_neighbours",
+    "events",
     "footprint",
     "migrate",
 )

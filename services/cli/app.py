@@ -18,6 +18,7 @@ from visual_memory.services.cli.commands.classify import classify
 from visual_memory.services.cli.commands.compact import compact
 from visual_memory.services.cli.commands.demo import demo
 from visual_memory.services.cli.commands.evaluate import evaluate
+from visual_memory.services.cli.commands.events import events
 from visual_memory.services.cli.commands.export import export
 from visual_memory.services.cli.commands.images import images
 from visual_memory.services.cli.commands.judge import judge
@@ -67,6 +68,7 @@ app.command()(remove)
 app.command()(evaluate)
 app.command()(status)
 app.command()(audit)
+app.command()(events)
 app.command()(judge)
 app.command()(suspects)
 app.command()(labels)

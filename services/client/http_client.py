@@ -12,7 +12,7 @@
 import inspect
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
@@ -20,9 +20,12 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
+from visual_memory.schemas.errors import VisualMemoryError
+from visual_memory.schemas.event import Event, EventType
 from visual_memory.schemas.page import Page
 from visual_memory.services.client import endpoints
 from visual_memory.services.client.endpoints import Request
+from visual_memory.services.client.event_stream import EVENTS, EventStream
 from visual_memory.services.client.retry_policy import RetryPolicy
 
 Verify = bool | str | Path | ssl.SSLContext
@@ -150,6 +153,34 @@ class Client:
                 return
             options["cursor"] = page.next_cursor
 
+    def events(self, types: Collection[EventType | str] = (), cursor: str | None = None) -> Iterator[Event]:
+        """Listen to what happens in the tenant of the key, for as long as the caller iterates.
+
+        A lost connection is made again after the last event. After an event ``resync`` some may be missing: read again
+        what you show. Later versions of the service may send events of further types.
+
+        Args:
+            types: the types of events; empty: all. ``resync`` always comes.
+            cursor: of the last event that was received; None: from now on.
+
+        Raises:
+            VisualMemoryError: the key may not listen, or is revoked meanwhile; nothing answers at first.
+        """
+        stream = EventStream(types, cursor)
+        while True:
+            try:
+                with self._http.stream("GET", EVENTS, **stream.options(self._http.timeout)) as answer:
+                    if answer.is_error:
+                        answer.read()
+                    stream.check(answer)
+                    for line in answer.iter_lines():
+                        if (event := stream.event(line)) is not None:
+                            yield event
+                pause = stream.pause_after_end()
+            except (httpx.TransportError, VisualMemoryError) as error:
+                pause = stream.pause_after(error)
+            time.sleep(pause)
+
     add = _sync(endpoints.add)
     add_vectors = _sync(endpoints.add_vectors)
     images = _sync(endpoints.images)
@@ -254,6 +285,25 @@ class AsyncClient:
             if page.next_cursor is None:
                 return
             options["cursor"] = page.next_cursor
+
+    async def events(self, types: Collection[EventType | str] = (), cursor: str | None = None) -> AsyncIterator[Event]:
+        """Listen to what happens in the tenant of the key; see `Client.events`."""
+        import anyio  # as in `send`
+
+        stream = EventStream(types, cursor)
+        while True:
+            try:
+                async with self._http.stream("GET", EVENTS, **stream.options(self._http.timeout)) as answer:
+                    if answer.is_error:
+                        await answer.aread()
+                    stream.check(answer)
+                    async for line in answer.aiter_lines():
+                        if (event := stream.event(line)) is not None:
+                            yield event
+                pause = stream.pause_after_end()
+            except (httpx.TransportError, VisualMemoryError) as error:
+                pause = stream.pause_after(error)
+            await anyio.sleep(pause)
 
     add = _async(endpoints.add)
     add_vectors = _async(endpoints.add_vectors)

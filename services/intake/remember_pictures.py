@@ -228,6 +228,7 @@ class RememberPictures:
     def _publish(self, tenant: str, remembered: int, images: Sequence[StoredImage], result: _Slice) -> None:
         """Publish what became of the slice; which images were lost to others meanwhile is not known."""
         encoder = self.memory.points.encoder
+        encoder = self.encoder.name
         if remembered:
             ids = [image.image_id for image in images if image.image_id not in result.held]
             self.publish(

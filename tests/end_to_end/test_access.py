@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -316,6 +317,23 @@ def test_with_the_scope_the_route_answers(
     for scope in call.scopes if route[0] != "DELETE" else (call.scope,):
         answer = ask(own, route, call, bearer(scene.stack.new_key(tenant, scope)))
         assert answer.status_code == call.status, answer.text
+
+
+def test_a_revoked_key_hears_no_more_events(stack: Stack) -> None:
+    key = stack.new_key(TENANT, Scope.READ)
+    with stack.caller(key) as http, http.stream("GET", "/v1/events") as answer:
+        lines = answer.iter_lines()
+        assert next(lines).startswith("retry")
+        stack.keys.revoke(key.split("_")[1])
+        begun = time.monotonic()
+        assert [*lines], "the stream ends as it should"
+        assert time.monotonic() - begun < 10
+
+
+def test_what_a_listener_asks_for_wrongly_is_refused(stack: Stack) -> None:
+    for wrong, code in (({"types": "accepted,nothing"}, "invalid_request"), ({"cursor": "9"}, "invalid_cursor")):
+        answer = stack.http.get("/v1/events", params=wrong)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, code)
 
 
 @pytest.mark.parametrize(("route", "call"), ROUTES)

@@ -17,6 +17,7 @@ from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.curation_request import Action, CurationRequest
 from visual_memory.schemas.errors import Blocked, NotFound, PreconditionFailed
 from visual_memory.schemas.evaluation_request import EvaluationRequest
+from visual_memory.schemas.event import EventType
 from visual_memory.schemas.explanation import Counterfactual, Influence, PreviewRequest
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import Image, ImageFields, ImagePatch, State
@@ -74,6 +75,28 @@ def test_images_are_listed_in_an_order_and_by_their_similarity(client: Client) -
     scores = [each.similarity or 0 for each in similar]
     assert len(scores) == 2
     assert 1 >= scores[0] >= scores[1] > 0
+
+
+def test_what_happens_is_heard(client: Client) -> None:
+    events = client.events(cursor="1-1")
+    assert next(events).type == EventType.RESYNC, "nothing is stored under this cursor"
+    client.add([(picture("disc"), ImageFields(labels=["a-label"], image_id="one", subject="Ann", file_name="ann.png"))])
+    accepted, remembered = next(events), next(events)
+    assert (accepted.type, accepted.image_ids) == (EventType.ACCEPTED, ["one"])
+    assert (remembered.type, remembered.count, remembered.encoder) == (EventType.REMEMBERED, 1, ENCODER)
+    client.amend("one", ImagePatch(source="b"))
+    amended = next(events)
+    assert (amended.type, amended.image_ids) == (EventType.AMENDED, ["one"])
+    client.remove_image("one")
+    removed = next(events)
+    assert (removed.type, removed.count, removed.image_ids) == (EventType.REMOVED, 1, None)
+    job = client.judge()
+    heard = [next(client.events([EventType.JUDGED], removed.cursor))]
+    assert [(each.type, each.job_id) for each in heard] == [(EventType.JUDGED, job.id)]
+    later = client.events(cursor=accepted.cursor)
+    assert [next(later).image_ids for _ in range(3)] == [None] * 3, "what is removed is not named any more"
+    told = [accepted, remembered, amended, removed, *heard]
+    assert not any(word in each.model_dump_json() for each in told for word in ("a-label", "Ann", "ann.png"))
 
 
 def test_vectors_are_taught_and_classified(client: Client) -> None:

@@ -208,8 +208,10 @@ def test_sigterm_stops_every_process_and_the_data_survive(victim: Stack) -> None
     waiting = teach(victim, source, 8)
     family = victim.supervisor.children(recursive=True)
     assert len(family) >= len(CHILDREN)
-    victim.supervisor.terminate()
-    assert victim.supervisor.wait(60) == 0
+    with victim.http.stream("GET", "/v1/events") as heard:
+        victim.supervisor.terminate()
+        assert victim.supervisor.wait(60) == 0
+        assert "retry: 2000" in [*heard.iter_lines()], "the stream ends as it should"
     _, left = psutil.wait_procs(family, 60)
     assert left == []
 

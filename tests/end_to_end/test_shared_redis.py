@@ -15,6 +15,7 @@ from tests.support.intake_redis import intake_server
 from tests.support.running_service import Stack, new_folder, running, until
 from tests.support.shape_pictures import picture
 from visual_memory.schemas.background_job import JobState
+from visual_memory.schemas.event import EventType
 from visual_memory.services.cli.temporary_service import free_port
 from visual_memory.services.infrastructure.task_queue.task_names import REMEMBER_QUEUE
 
@@ -67,8 +68,10 @@ def test_the_rights_of_the_readme_are_enough(server: Broker) -> None:
         until(lambda: stack.client.judgement().job.state is JobState.DONE, f"job {job.id}")  # type: ignore[union-attr]
         with stack.caller(stack.new_key(requests_per_minute=2)) as http:
             assert [http.get("/v1/images").status_code for _ in range(3)] == [200, 200, 429]
+        assert next(stack.client.events(cursor="1-1")).type == EventType.RESYNC
         names = server.key_names()
         assert any(":limits:" in name for name in names), "it is counted there"
+        assert any(":events:" in name for name in names), "events are there"
         assert all(re.match(r"visual-memory:[0-9a-f]{16}:", name) for name in names)
     assert denied(server) == []
 

@@ -1,7 +1,7 @@
 """An `AsyncClient` with the methods of a `Client`, so that a test runs with both."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import wraps
 from typing import Any, Self, cast
 
@@ -33,6 +33,15 @@ class _Awaited:
     def iterate(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Any]:
         walk = self._client.iterate(getattr(self._client, method.__name__), *args, **kwargs)
         return self._runner.run(_all(walk))
+
+    def events(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        walk = self._client.events(*args, **kwargs)
+        while True:
+            yield self._runner.run(_next(walk))
+
+
+async def _next(items: AsyncIterator[Any]) -> Any:
+    return await anext(items)
 
 
 async def _all(items: AsyncIterator[Any]) -> list[Any]:
