@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from visual_memory.schemas.decision import Decision, Decisions
     from visual_memory.schemas.errors import VisualMemoryError
     from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest
+    from visual_memory.schemas.event import Event, EventType
     from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
     from visual_memory.schemas.filter import Filter
     from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePatch, State
@@ -37,6 +38,8 @@ __all__ = [
     "Effort",
     "EvaluationJob",
     "EvaluationRequest",
+    "Event",
+    "EventType",
     "Filter",
     "FoundImage",
     "GroupBy",
@@ -64,6 +67,7 @@ _MODULES = {
     "schemas.decision": ("Decision", "Decisions"),
     "schemas.errors": ("VisualMemoryError",),
     "schemas.evaluation_request": ("EvaluationJob", "EvaluationRequest"),
+    "schemas.event": ("Event", "EventType"),
     "schemas.explanation": ("PreviewRequest", "ReplayRequest"),
     "schemas.filter": ("Filter",),
     "schemas.image": ("Accepted", "Image", "ImageFields", "ImagePatch", "State"),
