@@ -267,8 +267,8 @@ class Counting:
 @pytest.mark.parametrize(
     ("gate", "asked"),
     [
-        (LabelCheck.OFF, ["oldest", "write", "write"]),
-        (LabelCheck.WARN, ["oldest", "write", "query_batch", "write"]),
+        (LabelCheck.OFF, ["scroll_ordered", "write", "write"]),
+        (LabelCheck.WARN, ["scroll_ordered", "write", "query_batch", "write"]),
     ],
 )
 def test_a_slice_takes_three_round_trips_to_the_store_and_one_more_with_the_gate(
