@@ -22,6 +22,8 @@ from visual_memory.services.client.http_client import Client
 from visual_memory.services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, REMEMBER_QUEUE, SWEEP_IMAGES
 
 EMBEDDED = ("intake-redis", "engine") if service_stores.engine is None else ()
+ALSO_KILLED = pytest.mark.faults
+"""Of those that other tests kill alone, and this one with all the others."""
 CHILDREN = ("redis", *EMBEDDED, "worker", "jobs", "beat", "intake-reader", "api")
 
 
@@ -48,7 +50,13 @@ def broker(stack: Stack) -> "redis.Redis":
 
 @pytest.mark.parametrize(
     "names",
-    [("redis",), *zip(EMBEDDED), ("worker",), ("jobs",), ("beat",), CHILDREN],
+    [
+        ("redis",),
+        *zip(EMBEDDED),
+        ("worker",),
+        *(pytest.param((name,), marks=ALSO_KILLED) for name in ("jobs", "beat")),
+        CHILDREN,
+    ],
     ids=" ".join,
 )
 def test_kill_9_loses_nothing(victim: Stack, names: tuple[str, ...]) -> None:
@@ -176,10 +184,13 @@ def test_another_service_at_its_port_does_not_make_it_ready(stack: Stack, short_
     assert "address already in use" in (short_folder / "logs" / "api.log").read_text()
 
 
-def test_a_process_that_cannot_start_ends_with_a_sentence(short_folder: Path) -> None:
-    told = told_by_up(short_folder, lambda told: "worker ended with 1" in told, ENCODER__DEVICE="cuda:99")
-    assert "ready" not in told
-    log = [json.loads(line) for line in (short_folder / "logs" / "worker.log").read_text().splitlines()]
+def test_a_process_that_cannot_start_ends_with_a_sentence(stack: Stack) -> None:
+    """A second worker of a service that runs."""
+    environment = {**_environment(), **stack.environment, "VISUAL_MEMORY_ENCODER__DEVICE": "cuda:99"}
+    command = [sys.executable, "-m", "visual_memory.services.cli", "worker"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 1
+    log = [json.loads(line) for line in ended.stderr.splitlines()]
     said, *_ = [line["message"] for line in log if line["level"] == "CRITICAL"]
     assert said.startswith("cannot run: encoder.device cuda:99")
 

@@ -3,6 +3,7 @@
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -105,6 +106,7 @@ def _packed(part: NDArray[Any], how: Written, bits: int) -> bytes:
     return _compressed(part.astype(part.dtype.newbyteorder(how.order)).tobytes(), how.compression)
 
 
+@lru_cache(maxsize=1)  # rows that are alike follow each other
 def _compressed(data: bytes, method: int) -> bytes:
     if method == DEFLATE:
         return zlib.compress(data)
