@@ -74,7 +74,7 @@ class Tenant:
         """Send pictures; return the ids of their images."""
         files = [("files", ("picture", each)) for each in pictures]
         said = {"fields": [json.dumps({"labels": ["any"], **fields})] * len(pictures)}
-        return [each["image_id"] for each in self.call("POST", "/v1/images", files=files, data=said).json()]
+        return [each["image_id"] for each in self.call("POST", "/v1/images", files=files, data=said).json()["data"]]
 
     def add_vectors(self, encoder: str, vectors: Any, **fields: str) -> None:
         """Send vectors, float32 [n, d], as numbered images."""

@@ -4,9 +4,11 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from visual_memory.schemas.page import is_none
+
 
 class AuditEntry(BaseModel):
-    """One recorded action."""
+    """One recorded action; fields without a value are left out."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -14,10 +16,14 @@ class AuditEntry(BaseModel):
     tenant: str = Field(description="the tenant whose data it concerns", examples=["north"])
     by: str = Field(description="the name of the key, or `command line`", examples=["steward"])
     key: str | None = Field(
-        default=None, description="the key's id; null on the command line", examples=["9f86d081884c"]
+        default=None,
+        exclude_if=is_none,
+        description="the key's id; left out on the command line",
+        examples=["9f86d081884c"],
     )
     request: str | None = Field(
         default=None,
+        exclude_if=is_none,
         description="the id of the request, as in the header `X-Request-Id` of its response",
         examples=["5b0e2a"],
     )
@@ -38,21 +44,35 @@ class AuditEntry(BaseModel):
         examples=["done"],
     )
     images: int | None = Field(
-        default=None, description="the number of images that were sent, read, changed or removed", examples=[12]
+        default=None,
+        exclude_if=is_none,
+        description="the number of images that were sent, read, changed or removed",
+        examples=[12],
     )
-    removal: str | None = Field(default=None, description="the id of the removal", examples=["4f1c0a7b9d2e"])
-    job: str | None = Field(default=None, description="the id of the job that was started", examples=["4f1c0a7b9d2e"])
+    removal: str | None = Field(
+        default=None, exclude_if=is_none, description="the id of the removal", examples=["4f1c0a7b9d2e"]
+    )
+    job: str | None = Field(
+        default=None, exclude_if=is_none, description="the id of the job that was started", examples=["4f1c0a7b9d2e"]
+    )
     evaluation: str | None = Field(
         default=None,
+        exclude_if=is_none,
         description="the id of the evaluation that was requested, extended, started or deleted",
         examples=["4f1c0a7b"],
     )
-    decision: str | None = Field(default=None, description="the id of the deleted decision", examples=["0198c9d2-6a3e"])
+    decision: str | None = Field(
+        default=None, exclude_if=is_none, description="the id of the deleted decision", examples=["0198c9d2-6a3e"]
+    )
     about_key: str | None = Field(
-        default=None, description="the id of the key that was made, revoked or rotated", examples=["9f86d081884c"]
+        default=None,
+        exclude_if=is_none,
+        description="the id of the key that was made, revoked or rotated",
+        examples=["9f86d081884c"],
     )
     intake_user: str | None = Field(
         default=None,
+        exclude_if=is_none,
         description="the name of the user of the intake's Redis that was added or removed",
         examples=["camera"],
     )

@@ -223,14 +223,14 @@ def next_revision(revision: int) -> int:
 
 
 class Accepted(BaseModel):
-    """The response for each sent image, in the order of the request.
+    """A sent image; the answer has one for each, in the order of the request."""
 
-    ``state`` is ``waiting`` for new content; existing content keeps its state.
-
-    Attributes:
-        other_labels: whether the image exists with other labels, which are kept, as requested.
-    """
-
-    image_id: str
-    state: State
-    other_labels: bool = False
+    image_id: str = Field(description="the image's id", examples=["line-3/0017"])
+    state: State = Field(
+        description="its state: `waiting` for new content; existing content keeps its state", examples=["waiting"]
+    )
+    other_labels: bool = Field(
+        default=False,
+        description="whether the image exists with other labels, which are kept, as requested",
+        examples=[False],
+    )

@@ -27,6 +27,7 @@ from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRe
 from visual_memory.schemas.image import Accepted, ImageFields, StoredImage
 from visual_memory.schemas.judgement import Suspect, Suspicion
 from visual_memory.schemas.labels import LabelRule
+from visual_memory.schemas.page import DEFAULT_LIMIT, Page, PageRequest
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.optional_packages import MissingExtra, explain_missing
@@ -136,15 +137,25 @@ class Memory:
                 process.erase.if_due()
         return process.removals.load(self.tenant, removal.id).removal
 
-    def suspects(self, kind: Suspicion | None = None, limit: int = 100) -> list[Suspect]:
-        """Images that deserve a look, by kind, the strongest suspicion first; judges the memory where it changed."""
+    def suspects(
+        self,
+        kind: Suspicion | None = None,
+        *,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+        total: bool = False,
+    ) -> Page[Suspect]:
+        """A page of images that deserve a look, by kind, the strongest suspicion first; see `Client.suspects`.
+
+        It judges the memory first, where it changed.
+        """
         process = self._open_process()
         with self._changing:
             status = process.report_judgement.status(self.tenant)
             if status.current is None or status.stale:
                 job = process.schedule_judgements.start(self.tenant, ACTOR)
                 self._run_jobs(process, job.id)
-        return process.list_suspects(self.tenant, kind, limit)
+        return process.list_suspects(self.tenant, PageRequest(limit, cursor, total), kind)
 
     def evaluate(self, request: EvaluationRequest, images: Sequence[tuple[bytes, ImageFields]] = ()) -> EvaluationJob:
         """Evaluate the memory against itself, or by labelled pictures; they are not remembered.

@@ -13,15 +13,21 @@ from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from visual_memory.schemas.audit_entry import AuditEntry
 from visual_memory.schemas.errors import Unavailable, VisualMemoryError
 from visual_memory.schemas.image import now
+from visual_memory.schemas.list_cursor import CursorNumber, ListCursors
+from visual_memory.schemas.page import FIRST_PAGE, Page, PageRequest
 from visual_memory.services.infrastructure.records.batched_transactions import GroupedWrites
 from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.keyset_pages import LatestFirst
 from visual_memory.services.infrastructure.records.tables import audit, audit_subjects
 
+_CURSORS = ListCursors("audit", tuple[CursorNumber])
+ENTRIES = LatestFirst(_CURSORS, (audit.c.number,))
+ENTRIES_OF_SUBJECT = LatestFirst(_CURSORS, (audit_subjects.c.number,))
 _INSERT = insert(audit).returning(audit.c.number)
 RUNNING = "running"
 COLUMNS = {"at", "tenant", "by", "key", "request", "action", "outcome"}
@@ -110,21 +116,24 @@ class AuditLog:
                 f" {error.message}"
             ) from error
 
-    def latest(self, tenant: str, limit: int, subject: str | None = None) -> list[AuditEntry]:
-        """The last entries of a tenant, the latest first.
+    def latest(self, tenant: str, asked: PageRequest = FIRST_PAGE, subject: str | None = None) -> Page[AuditEntry]:
+        """A page of the entries of a tenant, the latest first.
 
         Args:
             tenant: the tenant.
-            limit: the largest number of entries.
+            asked: which page.
             subject: only entries that name this subject.
+
+        Raises:
+            InvalidCursor: the cursor is not one of this list.
         """
-        query = select(audit).where(audit.c.tenant == tenant).order_by(audit.c.number.desc()).limit(limit)
+        listed, query = ENTRIES, select(audit).where(audit.c.tenant == tenant)
         if subject is not None:
-            named = select(audit_subjects.c.number).where(audit_subjects.c.digest == self._digest(tenant, subject))
-            query = query.where(audit.c.number.in_(named))
+            named = audit_subjects.c.digest == self._digest(tenant, subject)
+            of_subject = select(audit, audit_subjects.c.number).join_from(audit_subjects, audit)
+            listed, query = ENTRIES_OF_SUBJECT, of_subject.where(named, audit.c.tenant == tenant)
         with self._database.read() as connection:
-            rows = connection.execute(query).mappings().all()
-        return [AuditEntry(**{name: row[name] for name in COLUMNS}, **row["details"]) for row in rows]
+            return listed.page(connection, query, asked, _entry)
 
     def _end(self, number: int, fields: dict[str, Any], what: str) -> None:
         outcome = fields.pop("outcome")
@@ -137,6 +146,10 @@ class AuditLog:
 
     def _digest(self, tenant: str, subject: str) -> str:
         return hmac.digest(self._key, f"{tenant}/{subject}".encode(), sha256).hex()
+
+
+def _entry(row: Row[Any]) -> AuditEntry:
+    return AuditEntry(**{name: getattr(row, name) for name in COLUMNS}, **row.details)
 
 
 def _outcome(error: Exception) -> str:

@@ -5,6 +5,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query as QueryParameter
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
@@ -78,7 +80,8 @@ class AuthorizedRoute(APIRoute):
         super().__init__(path, endpoint, **options)
         scopes = " or ".join(f"`{scope}`" for scope in Scope if scope in _required_scopes[endpoint])
         self.description += f"\n\nNeeds a key with the scope {scopes}."
-        self._parameters = {field.alias for field in self.dependant.query_params}
+        parameters = get_flat_params(self.dependant)
+        self._parameters = {each.alias for each in parameters if isinstance(each.field_info, QueryParameter)}
         self._reads_body = self.body_field is not None or "requestBody" in extra
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -2,13 +2,16 @@
 
 Each function describes one endpoint; `Client` and `AsyncClient` send what it returns. Every method raises the error of
 `visual_memory.schemas.errors` that the API answered with, or `Unavailable` where there was no answer.
+
+Lists come in pages, and each function of a list takes the same parameters: `limit`, the maximum number of items, 1 to
+1,000; `cursor`, the `next_cursor` of the page before, None for the first page; and `total`, whether to count the items
+of all pages. `Client.iterate` walks through all pages.
 """
 
 import io
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -19,6 +22,7 @@ from visual_memory.schemas.audit_entry import AuditEntry
 from visual_memory.schemas.background_job import Job
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.curation_request import Curated, CurationRequest
+from visual_memory.schemas.dead_letter import ShownDeadLetter
 from visual_memory.schemas.decision import Decisions
 from visual_memory.schemas.encoder import EncoderSummary
 from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest
@@ -36,7 +40,7 @@ from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePatch
 from visual_memory.schemas.image_search import LATEST_FIRST, FoundImage, ImageSort
 from visual_memory.schemas.judgement import JudgementStatus, Suspect, Suspicion
 from visual_memory.schemas.labels import LabelCount, LabelRule
-from visual_memory.schemas.page import Page
+from visual_memory.schemas.page import DEFAULT_LIMIT, Page
 from visual_memory.schemas.receipt import FilterCheck, PublicKey
 from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalRequest
 from visual_memory.schemas.stored_decision import DecisionSummary, StoredDecision
@@ -47,12 +51,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ACCEPTED = 202
-DEFAULT_LIMIT = 100
-"""Items of a page."""
 EVERY_IMAGE = Filter({})
 JSON = {"Content-Type": "application/json"}
 
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
@@ -86,7 +89,7 @@ def add(
         images: of an image that is stored, fields that are not set stay as they are, and None clears.
         label_rule: what happens to the labels of images that are stored.
     """
-    return _upload("/v1/images", images, list[Accepted], params={"label_rule": label_rule.value})
+    return _items(_upload("/v1/images", images, Page[Accepted], params={"label_rule": label_rule.value}))
 
 
 def add_vectors(
@@ -110,7 +113,7 @@ def add_vectors(
     lines = "\n".join(each.model_dump_json(exclude_unset=True) for each in fields)
     parts = {"vectors": ("vectors.npy", file.getvalue()), "fields": ("fields.jsonl", lines.encode())}
     data, params = {"encoder": encoder}, {"label_rule": label_rule.value}
-    return _request("POST", "/v1/vectors", list[Accepted], files=parts, data=data, params=params)
+    return _items(_request("POST", "/v1/vectors", Page[Accepted], files=parts, data=data, params=params))
 
 
 def image(image_id: str) -> Request[Image]:
@@ -188,9 +191,18 @@ def picture(image_id: str) -> Request[bytes]:
     return Request("GET", f"/v1/images/{image_id}/picture", _content, {})
 
 
-def labels() -> Request[list[LabelCount]]:
-    """The number of images of each label and, once the memory is judged, the accuracy of each class."""
-    return _request("GET", "/v1/labels", list[LabelCount])
+def labels(
+    where: Filter = EVERY_IMAGE, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None, total: bool = False
+) -> Request[Page[LabelCount]]:
+    """A page of the labels, the most frequent first, with the number of images and the accuracy of each.
+
+    Args:
+        where: only images that meet it are counted.
+        limit: see above.
+        cursor: see above.
+        total: see above.
+    """
+    return _list("/v1/labels", Page[LabelCount], limit, cursor, total, filter=where.model_dump_json())
 
 
 def classify(
@@ -212,9 +224,11 @@ def classify_vectors(
     return _request("POST", "/v1/classify", Decisions, json=body)
 
 
-def encoders() -> Request[list[EncoderSummary]]:
-    """The encoders of the memory, and which one is active."""
-    return _request("GET", "/v1/encoders", list[EncoderSummary])
+def encoders(
+    *, limit: int = DEFAULT_LIMIT, cursor: str | None = None, total: bool = False
+) -> Request[Page[EncoderSummary]]:
+    """A page of the encoders of the memory, by when they were added, and which one is active."""
+    return _list("/v1/encoders", Page[EncoderSummary], limit, cursor, total)
 
 
 def judge() -> Request[Job]:
@@ -227,10 +241,11 @@ def judgement() -> Request[JudgementStatus]:
     return _request("GET", "/v1/judgement", JudgementStatus)
 
 
-def suspects(kind: Suspicion | None = None, limit: int = 100) -> Request[list[Suspect]]:
-    """Images that deserve a look, by kind, the strongest suspicion first."""
-    params = {"limit": limit, "kind": kind.value if kind else None}
-    return _request("GET", "/v1/suspects", list[Suspect], params=_given(params))
+def suspects(
+    kind: Suspicion | None = None, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None, total: bool = False
+) -> Request[Page[Suspect]]:
+    """A page of images that deserve a look, by kind, the strongest suspicion first."""
+    return _list("/v1/suspects", Page[Suspect], limit, cursor, total, kind=kind and kind.value)
 
 
 def curate(request: CurationRequest) -> Request[Curated]:
@@ -239,10 +254,11 @@ def curate(request: CurationRequest) -> Request[Curated]:
     return _request("POST", "/v1/curations", Curated, once=not request.dry_run, content=body)
 
 
-def decisions(limit: int = 100, label: str | None = None) -> Request[list[DecisionSummary]]:
-    """The latest stored decisions, of a label if one is named."""
-    params = {"limit": limit, "label": label}
-    return _request("GET", "/v1/decisions", list[DecisionSummary], params=_given(params))
+def decisions(
+    label: str | None = None, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None, total: bool = False
+) -> Request[Page[DecisionSummary]]:
+    """A page of the stored decisions, the latest first; of a label if one is named."""
+    return _list("/v1/decisions", Page[DecisionSummary], limit, cursor, total, label=label)
 
 
 def decision(decision_id: str) -> Request[StoredDecision]:
@@ -267,7 +283,7 @@ def counterfactual(decision_id: str) -> Request[Counterfactual | ExplanationJob]
     return Request("POST", f"/v1/decisions/{decision_id}/counterfactual", read, {"headers": _once()})
 
 
-def question(job_id: str) -> Request[ExplanationJob]:
+def job(job_id: str) -> Request[ExplanationJob]:
     """The progress of a counterfactual or influence that became a job; its result, once it is done."""
     return _request("GET", f"/v1/jobs/{job_id}", ExplanationJob)
 
@@ -326,10 +342,9 @@ def is_receipt_of(removal_id: str, condition: Filter) -> Request[bool]:
     return Request("POST", f"/v1/removals/{removal_id}/check", matches, {"content": body, "headers": JSON})
 
 
-def removals(limit: int = 100, before: datetime | None = None) -> Request[list[Removal]]:
-    """The removals, at most 1,000, the latest first; those requested before a moment, if one is given."""
-    params = {"limit": limit, "before": before.isoformat() if before else None}
-    return _request("GET", "/v1/removals", list[Removal], params=_given(params))
+def removals(*, limit: int = DEFAULT_LIMIT, cursor: str | None = None, total: bool = False) -> Request[Page[Removal]]:
+    """A page of the removals, the latest first."""
+    return _list("/v1/removals", Page[Removal], limit, cursor, total)
 
 
 def evaluate(request: EvaluationRequest) -> Request[EvaluationJob]:
@@ -347,9 +362,11 @@ def start_evaluation(evaluation_id: str) -> Request[EvaluationJob]:
     return _request("POST", f"/v1/evaluations/{evaluation_id}/start", EvaluationJob, once=True)
 
 
-def evaluations() -> Request[list[EvaluationJob]]:
-    """The latest evaluations, the latest first."""
-    return _request("GET", "/v1/evaluations", list[EvaluationJob])
+def evaluations(
+    *, limit: int = DEFAULT_LIMIT, cursor: str | None = None, total: bool = False
+) -> Request[Page[EvaluationJob]]:
+    """A page of the evaluations, the latest first."""
+    return _list("/v1/evaluations", Page[EvaluationJob], limit, cursor, total)
 
 
 def evaluation(evaluation_id: str) -> Request[EvaluationJob]:
@@ -367,10 +384,18 @@ def delete_evaluation(evaluation_id: str) -> Request[EvaluationJob]:
     return _request("DELETE", f"/v1/evaluations/{evaluation_id}", EvaluationJob)
 
 
-def audit(limit: int = 100, subject: str | None = None) -> Request[list[AuditEntry]]:
-    """Who did what, the latest first; only who looked at a subject, if one is given."""
-    params = {"limit": limit, "subject": subject}
-    return _request("GET", "/v1/audit", list[AuditEntry], params=_given(params))
+def audit(
+    subject: str | None = None, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None, total: bool = False
+) -> Request[Page[AuditEntry]]:
+    """A page of who did what, the latest first; only who looked at a subject, if one is given."""
+    return _list("/v1/audit", Page[AuditEntry], limit, cursor, total, subject=subject)
+
+
+def dead_letters(
+    *, limit: int = DEFAULT_LIMIT, cursor: str | None = None, total: bool = False
+) -> Request[Page[ShownDeadLetter]]:
+    """A page of the entries of the intake that could not be accepted, the latest first."""
+    return _list("/v1/intake/dead", Page[ShownDeadLetter], limit, cursor, total)
 
 
 def readiness() -> Request[dict[str, Any]]:
@@ -386,11 +411,20 @@ def _request(method: str, path: str, kind: type[Result], *, once: bool = False, 
 
 
 def _list(
-    path: str, kind: type[Result], limit: int, cursor: str | None, total: bool, **params: str | None
+    path: str, kind: type[Result], limit: int, cursor: str | None, total: bool, /, **params: str | None
 ) -> Request[Result]:
     """A request for a page of a list; parameters that are None are left out."""
     paging = {"limit": limit, "cursor": cursor, "total": "true" if total else None}
     return _request("GET", path, kind, params=_given({**params, **paging}))
+
+
+def _items(request: Request[Page[Item]]) -> Request[list[Item]]:
+    """A request whose answer is a list that is never cut into pages."""
+
+    def read(answer: httpx.Response) -> list[Item]:
+        return request.read(answer).data
+
+    return Request(request.method, request.path, read, request.options, request.tries)
 
 
 def _upload(

@@ -201,7 +201,7 @@ class Client:
     delete_decision = _sync(endpoints.delete_decision)
     replay = _sync(endpoints.replay)
     counterfactual = _sync(endpoints.counterfactual)
-    question = _sync(endpoints.question)
+    job = _sync(endpoints.job)
     preview_change = _sync(endpoints.preview_change)
     influence = _sync(endpoints.influence)
     preview = _sync(endpoints.preview)
@@ -220,6 +220,7 @@ class Client:
     report = _sync(endpoints.report)
     delete_evaluation = _sync(endpoints.delete_evaluation)
     audit = _sync(endpoints.audit)
+    dead_letters = _sync(endpoints.dead_letters)
     readiness = _sync(endpoints.readiness)
 
 
@@ -325,7 +326,7 @@ class AsyncClient:
     delete_decision = _async(endpoints.delete_decision)
     replay = _async(endpoints.replay)
     counterfactual = _async(endpoints.counterfactual)
-    question = _async(endpoints.question)
+    job = _async(endpoints.job)
     preview_change = _async(endpoints.preview_change)
     influence = _async(endpoints.influence)
     preview = _async(endpoints.preview)
@@ -344,6 +345,7 @@ class AsyncClient:
     report = _async(endpoints.report)
     delete_evaluation = _async(endpoints.delete_evaluation)
     audit = _async(endpoints.audit)
+    dead_letters = _async(endpoints.dead_letters)
     readiness = _async(endpoints.readiness)
 
 

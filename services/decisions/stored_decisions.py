@@ -23,6 +23,8 @@ from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.decision import Decision
 from visual_memory.schemas.errors import Blocked, NotFound, TooLarge
 from visual_memory.schemas.image import now
+from visual_memory.schemas.list_cursor import CursorText, ListCursors
+from visual_memory.schemas.page import FIRST_PAGE, Page, PageRequest
 from visual_memory.schemas.stored_decision import DecisionSummary, StoredDecision
 from visual_memory.services.decisions.concurrent_removals import ConcurrentRemovals, RequestStart
 from visual_memory.services.decisions.decision_mentions import (
@@ -36,6 +38,7 @@ from visual_memory.services.decisions.decision_mentions import (
 )
 from visual_memory.services.decisions.scrub_decision import FLOATS, query_vector, scrubbed
 from visual_memory.services.infrastructure.records.database import Database, Within, batches, nothing_else
+from visual_memory.services.infrastructure.records.keyset_pages import LatestFirst
 from visual_memory.services.infrastructure.records.tables import decisions
 from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.vector_digests import vector_digests
@@ -43,6 +46,7 @@ from visual_memory.services.removal.blocklist import CONTENT, SUBJECT, VECTOR, B
 from visual_memory.services.removal.values_named_in_filters import field_values
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
+LIST = LatestFirst(ListCursors("decisions", tuple[CursorText]), (decisions.c.id,))
 AT_ONCE = 32
 """Decisions that are read at once, each of at most `MAX_BYTES`."""
 TRIMS = 100
@@ -156,14 +160,19 @@ class StoredDecisions:
                 found = [StoredDecision.model_validate_json(body) for body in bodies]
             yield from found
 
-    def summaries(self, tenant: str, limit: int, label: str | None = None) -> list[DecisionSummary]:
-        """The latest decisions without neighbours and options, the latest first; of one label if it is given."""
+    def summaries(
+        self, tenant: str, asked: PageRequest = FIRST_PAGE, label: str | None = None
+    ) -> Page[DecisionSummary]:
+        """A page of the decisions without neighbours and options, the latest first; of one label if it is given.
+
+        Raises:
+            InvalidCursor: the cursor is not one of this list.
+        """
         columns = [decisions.c[name] for name in DecisionSummary.model_fields]
         of_label = () if label is None else (decisions.c.label == label,)
         query = select(*columns).where(decisions.c.tenant == tenant, *of_label)
         with self.database.read() as connection:
-            rows = connection.execute(query.order_by(decisions.c.id.desc()).limit(limit)).mappings()
-            return [DecisionSummary.model_validate(dict(row)) for row in rows]
+            return LIST.page(connection, query, asked, lambda row: DecisionSummary(**row._mapping))  # noqa: SLF001
 
     def bytes_of_latest(self, tenant: str, limit: int) -> int:
         """The size of the latest decisions in bytes."""

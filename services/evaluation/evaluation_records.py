@@ -16,14 +16,19 @@ from sqlalchemy import Row, Select, func, insert, select, update
 from visual_memory.schemas.background_job import Job, JobKind, JobState
 from visual_memory.schemas.errors import Conflict, InvalidRequest, NotFound
 from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest, EvaluationSummary
+from visual_memory.schemas.list_cursor import CursorText, ListCursors
+from visual_memory.schemas.moments import Moment
+from visual_memory.schemas.page import FIRST_PAGE, Page, PageRequest
 from visual_memory.services.evaluation.evaluation_files import EvaluationFiles, query_key, report_key
 from visual_memory.services.evaluation.evaluation_queries import EvaluationQueries, already_started, missing_evaluation
 from visual_memory.services.infrastructure.records.database import Within, nothing_else
+from visual_memory.services.infrastructure.records.keyset_pages import LatestFirst
 from visual_memory.services.infrastructure.records.tables import evaluation_pictures, evaluations, jobs
 from visual_memory.services.infrastructure.task_queue.job_records import OPEN, Jobs, OwnedJob, Stopped
 from visual_memory.services.removal.covered_image_records import CoveredImages
 from visual_memory.services.removal.values_named_in_filters import named_values
 
+LIST = LatestFirst(ListCursors("evaluations", tuple[Moment, CursorText]), (jobs.c.requested_at, jobs.c.id))
 KIND = JobKind.EVALUATION
 KEPT = 20
 """How many evaluations of a tenant are kept; a further one replaces the oldest that is not open."""
@@ -139,11 +144,14 @@ class Evaluations:
             raise missing_evaluation(evaluation_id)
         return Registration(request=EvaluationRequest.model_validate_json(row.request), encoder=row.encoder)
 
-    def all(self, tenant: str) -> list[EvaluationJob]:
-        """A tenant's evaluations, latest first."""
+    def latest(self, tenant: str, asked: PageRequest = FIRST_PAGE) -> Page[EvaluationJob]:
+        """A page of a tenant's evaluations, the latest first.
+
+        Raises:
+            InvalidCursor: the cursor is not one of this list.
+        """
         with self._database.read() as connection:
-            found = connection.execute(_select(tenant).order_by(jobs.c.requested_at.desc(), jobs.c.id))
-            return [_evaluation(row) for row in found]
+            return LIST.page(connection, _select(tenant), asked, _evaluation)
 
     def collecting(self, tenant: str, evaluation_id: str) -> EvaluationJob:
         """Load an evaluation that accepts pictures.
@@ -208,7 +216,7 @@ class Evaluations:
             self._files.delete_tenant(tenant)
             return
         names = named_values(covered.filter)
-        for each in self.all(tenant):
+        for each in self._all(tenant):
             if names & named_values(each.request.filter):
                 self.delete(tenant, each.id)
 
@@ -226,6 +234,10 @@ class Evaluations:
             named = self._named_files({key.split("/")[1] for key in keys})
             deleted += self._files.delete_older([key for key in keys if key not in named], before)
         return deleted
+
+    def _all(self, tenant: str) -> list[EvaluationJob]:
+        with self._database.read() as connection:
+            return [*map(_evaluation, connection.execute(_select(tenant)))]
 
     def _abandoned(self) -> list[tuple[str, str]]:
         query = select(jobs.c.tenant, jobs.c.id).where(jobs.c.kind == KIND, jobs.c.state == JobState.COLLECTING)

@@ -14,13 +14,18 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import ColumnElement, Connection, Row, Select, insert, literal, not_, select, update
 
 from visual_memory.schemas.errors import NotFound
+from visual_memory.schemas.list_cursor import CursorText, ListCursors
+from visual_memory.schemas.moments import Moment
+from visual_memory.schemas.page import FIRST_PAGE, Page, PageRequest
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import Erasure, Removal, RemovalRequest, RemovalStatus
 from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.keyset_pages import LatestFirst
 from visual_memory.services.infrastructure.records.resource_leases import Lease, Leases, Superseded
 from visual_memory.services.infrastructure.records.tables import leases, removals
 
 LEASE_PREFIX = "removal:"
+LIST = LatestFirst(ListCursors("removals", tuple[Moment, CursorText]), (removals.c.requested_at, removals.c.id))
 PUBLIC_FIELDS = Removal.model_fields.keys() - {"requested_by", "status", "erasure"}
 
 
@@ -115,12 +120,15 @@ class RemovalRecords:
             raise NotFound(f"there is no removal {removal_id!r}")
         return found[0]
 
-    def latest(self, tenant: str, limit: int, before: datetime | None = None) -> list[Removal]:
-        """A tenant's latest removals, the latest first, at most `limit`; those requested before `before` if given."""
-        query = select(removals).where(removals.c.tenant == tenant).order_by(removals.c.requested_at.desc())
-        if before is not None:
-            query = query.where(removals.c.requested_at < before)
-        return [each.removal for each in self._states(query.limit(limit))]
+    def latest(self, tenant: str, asked: PageRequest = FIRST_PAGE) -> Page[Removal]:
+        """A page of a tenant's removals, the latest first.
+
+        Raises:
+            InvalidCursor: the cursor is not one of this list.
+        """
+        query = select(removals).where(removals.c.tenant == tenant)
+        with self.database.read() as connection:
+            return LIST.page(connection, query, asked, lambda row: _state(row).removal)
 
     def running(
         self,

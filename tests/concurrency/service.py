@@ -296,7 +296,7 @@ class Service:
 
     def removals(self) -> list[Removal]:
         """All of them."""
-        return self.stores.removals.latest(self.tenant, 1000)
+        return self.stores.removals.latest(self.tenant).data
 
     def removal(self, removal_id: str) -> Removal:
         """How far it is."""

@@ -25,7 +25,7 @@ def test_one_picture_by_multipart_is_remembered(stack: Stack) -> None:
     )
     assert answer.status_code == 202
     image_id = sha256(data).hexdigest()
-    assert answer.json() == [{"image_id": image_id, "state": "waiting"}]
+    assert answer.json()["data"] == [{"image_id": image_id, "state": "waiting", "other_labels": False}]
     stack.remembered([image_id])
     image = stack.http.get(f"/v1/images/{image_id}").json()
     assert {name: image[name] for name in sent} == sent
@@ -44,7 +44,7 @@ def test_many_pictures_in_one_request_each_with_its_fields(stack: Stack) -> None
         data={"fields": [fields(labels=[label, f"extra-{name}"], image_id=name) for name in names]},
     )
     assert answer.status_code == 202
-    assert [each["image_id"] for each in answer.json()] == names
+    assert [each["image_id"] for each in answer.json()["data"]] == names
     images = stack.remembered(names)
     assert {name: image.labels for name, image in images.items()} == {n: [label, f"extra-{n}"] for n in names}
 
@@ -57,7 +57,7 @@ def test_one_part_fields_is_that_of_every_file(stack: Stack) -> None:
         data={"fields": fields(labels=[label])},
     )
     assert answer.status_code == 202
-    ids = [each["image_id"] for each in answer.json()]
+    ids = [each["image_id"] for each in answer.json()["data"]]
     assert len(set(ids)) == 3
     assert all(image.labels == [label] for image in stack.remembered(ids).values())
 
@@ -208,10 +208,14 @@ def test_labels_are_counted(stack: Stack) -> None:
     source, often, seldom = unique("source"), unique("often"), unique("seldom")
     stack.teach(*(picture("disc") for _ in range(3)), labels=[often], source=source)
     stack.teach(picture("bars"), labels=[often, seldom], source=source)
-    counts = {each.label: each.images for each in stack.client.labels()}
+    counts = {each.label: each.images for each in stack.client.labels().data}
     assert (counts[often], counts[seldom]) == (4, 1)
-    filtered = stack.http.get("/v1/labels", params={"filter": fields(source=source)}).json()
-    assert filtered == [{"label": often, "images": 4}, {"label": seldom, "images": 1}]
+    filtered = stack.http.get("/v1/labels", params={"filter": fields(source=source)}).json()["data"]
+    assert [(each["label"], each["images"]) for each in filtered] == [(often, 4), (seldom, 1)]
+    assert [each.label for each in stack.client.iterate(stack.client.labels, Filter({"source": source}), limit=1)] == [
+        often,
+        seldom,
+    ]
 
 
 @pytest.mark.parametrize("path", ["", "/picture", "/thumbnail"])

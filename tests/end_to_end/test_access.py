@@ -78,8 +78,12 @@ def exactly(empty: object) -> Callable[[httpx.Response], bool]:
     return lambda answer: answer.status_code == 200 and answer.json() == empty
 
 
+def empty_list(answer: httpx.Response) -> bool:
+    return answer.status_code == 200 and answer.json() == {"data": [], "next_cursor": None, "has_more": False}
+
+
 def the_encoder(answer: httpx.Response) -> bool:
-    return answer.status_code == 200 and answer.json() == [{"name": ENCODER, "dimension": 1280, "active": True}]
+    return answer.status_code == 200 and answer.json()["data"] == [{"name": ENCODER, "dimension": 1280, "active": True}]
 
 
 def the_key(answer: httpx.Response) -> bool:
@@ -138,23 +142,26 @@ LOOKS = (Scope.READ,)
 IMAGE, REMOVED = "/v1/images/{image_id}", "/v1/removals/{removal_id}"
 DECIDED, EVALUATED = "/v1/decisions/{decision_id}", "/v1/evaluations/{evaluation_id}"
 CALLS: dict[tuple[str, str], Call] = {
-    ("POST", "/v1/images"): Call(Scope.REMEMBER, lambda answer: answer.json()[0]["state"] == "waiting", 202, SENT),
-    ("POST", "/v1/vectors"): Call(
-        Scope.REMEMBER, lambda answer: answer.json()[0]["state"] == "remembered", 200, VECTOR
+    ("POST", "/v1/images"): Call(
+        Scope.REMEMBER, lambda answer: answer.json()["data"][0]["state"] == "waiting", 202, SENT
     ),
-    ("GET", "/v1/images"): Call(Scope.READ, exactly({"data": [], "next_cursor": None, "has_more": False})),
+    ("POST", "/v1/vectors"): Call(
+        Scope.REMEMBER, lambda answer: answer.json()["data"][0]["state"] == "remembered", 200, VECTOR
+    ),
+    ("GET", "/v1/images"): Call(Scope.READ, empty_list),
+    ("POST", "/v1/images/search"): Call(Scope.READ, empty_list, arguments={"json": {}}),
     ("GET", IMAGE): Call(Scope.READ, missing),
     ("PATCH", IMAGE): Call(Scope.REMEMBER, missing, arguments={"json": {"source": "another"}}),
     ("GET", IMAGE + "/picture"): Call(Scope.READ, missing),
     ("GET", IMAGE + "/thumbnail"): Call(Scope.READ, missing),
-    ("GET", "/v1/labels"): Call(Scope.CLASSIFY, exactly([]), others=LOOKS),
+    ("GET", "/v1/labels"): Call(Scope.CLASSIFY, empty_list, others=LOOKS),
     ("POST", "/v1/classify"): Call(Scope.CLASSIFY, nobody_voted, arguments=ASKED),
     ("POST", "/v1/judgements"): Call(Scope.REMEMBER, own_job, 202),
     ("GET", "/v1/judgement"): Call(Scope.CLASSIFY, not_judged, others=LOOKS),
-    ("GET", "/v1/suspects"): Call(Scope.READ, exactly([])),
+    ("GET", "/v1/suspects"): Call(Scope.READ, empty_list),
     ("POST", "/v1/curations"): Call(Scope.REMEMBER, exactly({"action": "unmute", "images": 0}), arguments=CURATION),
     ("GET", "/v1/encoders"): Call(Scope.CLASSIFY, the_encoder, others=(Scope.READ, Scope.REMEMBER, Scope.REMOVE)),
-    ("GET", "/v1/decisions"): Call(Scope.READ, exactly([])),
+    ("GET", "/v1/decisions"): Call(Scope.READ, empty_list),
     ("POST", "/v1/decisions/preview"): Call(Scope.READ, no_decision, arguments=PREVIEW),
     ("GET", DECIDED): Call(Scope.READ, missing),
     ("DELETE", DECIDED): Call(Scope.REMOVE, missing, 204),
@@ -163,7 +170,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("POST", "/v1/influence"): Call(Scope.READ, exactly({"decisions": 0, "images": [], "labels": [], "sources": []})),
     ("GET", "/v1/jobs/{job_id}"): Call(Scope.READ, missing),
     ("POST", "/v1/removals"): Call(Scope.REMOVE, nothing_removed, arguments=REMOVAL),
-    ("GET", "/v1/removals"): Call(Scope.REMOVE, exactly([])),
+    ("GET", "/v1/removals"): Call(Scope.REMOVE, empty_list),
     ("GET", REMOVED): Call(Scope.REMOVE, missing),
     ("GET", REMOVED + "/receipt"): Call(Scope.REMOVE, missing),
     ("GET", REMOVED + "/erasure-receipt"): Call(Scope.REMOVE, missing, 404),
@@ -171,7 +178,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("GET", "/v1/receipts/key"): Call(Scope.REMOVE, the_key, others=(Scope.CLASSIFY, Scope.READ, Scope.REMEMBER)),
     ("DELETE", IMAGE): Call(Scope.REMOVE, missing),
     ("POST", "/v1/evaluations"): Call(Scope.CLASSIFY, begun, 202, {"json": {}}),
-    ("GET", "/v1/evaluations"): Call(Scope.CLASSIFY, exactly([]), others=LOOKS),
+    ("GET", "/v1/evaluations"): Call(Scope.CLASSIFY, empty_list, others=LOOKS),
     ("GET", EVALUATED): Call(Scope.CLASSIFY, missing, others=LOOKS),
     ("POST", EVALUATED + "/pictures"): Call(Scope.CLASSIFY, missing, 202, SENT),
     ("POST", EVALUATED + "/start"): Call(Scope.CLASSIFY, missing, 202),
@@ -181,8 +188,8 @@ CALLS: dict[tuple[str, str], Call] = {
     ("GET", "/v1/events"): Call(
         Scope.READ, lambda answer: "data:" not in answer.text, arguments={"params": {"timeout_seconds": 0.1}}
     ),
-    ("GET", "/v1/audit"): Call(Scope.ADMIN, exactly([])),
-    ("GET", "/v1/intake/dead"): Call(Scope.READ, exactly({"letters": [], "cursor": None})),
+    ("GET", "/v1/audit"): Call(Scope.ADMIN, empty_list),
+    ("GET", "/v1/intake/dead"): Call(Scope.READ, empty_list),
 }
 ROUTES = [pytest.param(route, call, id=" ".join(route)) for route, call in CALLS.items()]
 
@@ -404,7 +411,7 @@ def test_who_only_asks_learns_nothing_of_subjects_and_deletes_nothing(stack: Sta
     with stack.caller(stack.new_key(PRIVATE, Scope.CLASSIFY, Scope.READ)) as http:
         asked = http.post("/v1/classify", **ASKED, data={"options": json.dumps({"filter": {"subject": SUBJECT}})})
         assert asked.json()["decisions"][0]["voters"] == 1
-        assert http.get("/v1/labels", params={"filter": where}).json()[0]["images"] == 1
+        assert http.get("/v1/labels", params={"filter": where}).json()["data"][0]["images"] == 1
 
 
 def fill(client: Client, label: str, image_id: str = "one") -> tuple[str, str, str]:
@@ -475,7 +482,7 @@ def test_nothing_that_one_can_ask_tells_of_the_other(two: Two) -> None:
         telling |= {"/v1/decisions", "/v1/influence"}
         assert {name for name, text in told.items() if own in text} == telling
     assert [len(client.images().data) for client in (two.north, two.south)] == [1, 1]
-    assert [each.images for client in (two.north, two.south) for each in client.labels()] == [1, 1]
+    assert [each.images for client in (two.north, two.south) for each in client.labels().data] == [1, 1]
     [decision] = two.north.classify([PICTURE]).decisions
     assert decision.voters == 1
     assert decision.neighbours[0].similarity == pytest.approx(1, abs=1e-4)
@@ -541,9 +548,9 @@ def test_what_one_removes_and_blocks_the_other_keeps(stack: Stack) -> None:
         assert (second.images().data, second.picture("one")) == before
         assert second.classify([PICTURE]).decisions[0].label == south
         second.add([(PICTURE, _fields("two"))])
-        assert [each.reason for each in second.removals()] == [f"asked by {south}"]
-        assert all(line.by == "a test's" for line in second.audit())
-        assert {line.tenant for line in second.audit()} == {south}
+        assert [each.reason for each in second.removals().data] == [f"asked by {south}"]
+        assert all(line.by == "a test's" for line in second.audit().data)
+        assert {line.tenant for line in second.audit().data} == {south}
 
 
 def test_a_key_that_is_revoked_or_rotated_by_command_is_out_soon(stack: Stack) -> None:

@@ -260,7 +260,7 @@ FILTERS = [
         "/v1/images",
         422,
         "invalid_request",
-        "cursor, filter, limit, total",
+        "cursor, filter, limit, sort, total",
         {"params": {"filtr": "{}"}},
     ),
     Bad("parameter of none", "DELETE", "/v1/images/x", 422, "invalid_request", "none", {"params": {"dry_run": "true"}}),
@@ -358,7 +358,7 @@ class Kept:
 
     def everything(self) -> tuple[dict[str, Any], set[Path], list[str]]:
         images = {image_id: image.model_dump() for image_id, image in self.stack.held({}).items()}
-        return images, self.stack.picture_files(), [each.id for each in self.stack.client.removals()]
+        return images, self.stack.picture_files(), [each.id for each in self.stack.client.removals().data]
 
     def refuses(self, bad: Bad) -> str:
         """Send it, check the answer and that nothing changed; the sentence."""

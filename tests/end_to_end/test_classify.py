@@ -227,8 +227,8 @@ def test_what_is_stored_is_whole_and_its_deletion_is_logged(stack: Stack) -> Non
     stored = stack.client.decision(str(shown.id))
     assert stored.asked_by.endswith(f"(key {str(stack.client.key).split('_')[1]})")
     assert len(stored.decision.neighbours) == 2
-    assert [each.id for each in stack.client.decisions(2, label)] == [other.id, shown.id]
+    assert [each.id for each in stack.client.decisions(label, limit=2).data] == [other.id, shown.id]
     stack.client.delete_decision(str(shown.id))
-    assert [each.id for each in stack.client.decisions(2, label)] == [other.id]
-    line = next(line for line in stack.client.audit() if line.action == "decisions.delete")
+    assert [each.id for each in stack.client.decisions(label, limit=2).data] == [other.id]
+    line = next(line for line in stack.client.audit().data if line.action == "decisions.delete")
     assert (line.decision, line.outcome) == (shown.id, "done")

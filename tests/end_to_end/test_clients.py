@@ -57,7 +57,7 @@ def test_images_are_taught_and_amended(client: Client) -> None:
     with pytest.raises(PreconditionFailed):
         client.amend(seen.image_id, ImagePatch(source="b"), seen)
     assert client.picture(seen.image_id)
-    assert {each.label: each.images for each in client.labels()} == dict(zip(KINDS, repeat(NUMBER), strict=False))
+    assert {each.label: each.images for each in client.labels().data} == dict(zip(KINDS, repeat(NUMBER), strict=False))
     assert [each.image_id for each in client.images(Filter({"source": "a"})).data] == [seen.image_id]
 
 
@@ -100,7 +100,7 @@ def test_what_happens_is_heard(client: Client) -> None:
 
 
 def test_vectors_are_taught_and_classified(client: Client) -> None:
-    [encoder] = [each for each in client.encoders() if each.name == ENCODER]
+    [encoder] = [each for each in client.encoders().data if each.name == ENCODER]
     vectors = np.eye(3, encoder.dimension, dtype=np.float32)
     fields = [ImageFields(labels=[f"axis-{number}"]) for number in range(3)]
     assert [each.state for each in client.add_vectors(ENCODER, vectors, fields)] == [State.REMEMBERED] * 3
@@ -112,7 +112,7 @@ def test_decisions_are_explained(client: Client) -> None:
     teach(client)
     [made] = client.classify([picture("disc")], ClassifyOptions(k=5, store=True)).decisions
     assert made.label == "disc"
-    [summary] = client.decisions(label="disc")
+    [summary] = client.decisions(label="disc").data
     stored = client.decision(summary.id)
     assert stored.decision.label == "disc"
     assert not client.replay(stored.id).changed
@@ -124,12 +124,12 @@ def test_decisions_are_explained(client: Client) -> None:
     with pytest.raises(NotFound):
         client.decision(stored.id)
     with pytest.raises(NotFound):
-        client.question("a")
+        client.job("a")
 
 
 def test_the_memory_is_judged_and_curated(client: Client) -> None:
     teach(client)
-    assert client.suspects() == []
+    assert client.suspects().data == []
     job = client.judge()
     status = until(lambda: found if (found := client.judgement()).current else None, "the judgement")
     assert status.job is not None
@@ -155,11 +155,13 @@ def test_images_are_removed(client: Client) -> None:
     assert not client.is_receipt_of(removed.id, Filter({"subject": "another"}))
     left = next(each for each in images if each.subject == "bars-owner")
     one = done(client.remove_image(left.image_id, client.image(left.image_id)))
-    assert [each.id for each in client.removals()] == [one.id, removed.id]
-    assert client.removals(before=removed.requested_at) == []
+    assert [each.id for each in client.removals().data] == [one.id, removed.id]
+    first = client.removals(limit=1, total=True)
+    assert ([each.id for each in first.data], first.has_more, first.total) == ([one.id], True, 2)
+    assert [each.id for each in client.iterate(client.removals, limit=1)] == [one.id, removed.id]
     with pytest.raises(Blocked):
         client.add([(picture("disc"), ImageFields(labels=["disc"], subject="disc-owner"))])
-    assert "remove" in {each.action for each in client.audit()}
+    assert "remove" in {each.action for each in client.audit().data}
 
 
 def test_the_memory_is_evaluated(client: Client) -> None:
@@ -168,11 +170,11 @@ def test_the_memory_is_evaluated(client: Client) -> None:
     client.add_to_evaluation(begun.id, [(picture(kind), ImageFields(labels=[kind])) for kind in KINDS])
     client.start_evaluation(begun.id)
     done = until(lambda: job if (job := client.evaluation(begun.id)).state is JobState.DONE else None, "the evaluation")
-    assert [each.id for each in client.evaluations()] == [done.id]
+    assert [each.id for each in client.evaluations().data] == [done.id]
     with zipfile.ZipFile(io.BytesIO(client.report(done.id))) as report:
         assert "report.html" in report.namelist()
     client.delete_evaluation(done.id)
-    assert client.evaluations() == []
+    assert client.evaluations().data == []
 
 
 def test_the_service_is_ready(client: Client) -> None:

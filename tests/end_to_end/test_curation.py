@@ -61,7 +61,7 @@ def test_a_wrong_label_is_found_weighs_less_is_silent_and_comes_back(taught: Tau
     client = taught.client
     judged = json.loads(taught.command("judge", "--json"))
     assert (judged["current"]["images"], judged["stale"], judged["job"]["state"]) == (13, False, JobState.DONE)
-    [odd, *_] = client.suspects(Suspicion.LABEL)
+    [odd, *_] = client.suspects(Suspicion.LABEL).data
     assert (odd.image_id, odd.labels, odd.suggestion) == ("odd", ["bars"], "disc")
     before, pruned = taught.neighbour(), taught.neighbour(Prune.SOFT)
     assert before is not None
@@ -87,7 +87,7 @@ def test_a_wrong_label_is_found_weighs_less_is_silent_and_comes_back(taught: Tau
     assert "1 images changed" in taught.command("curate", "mute", "--suspects", "label", "--top", "1", "--yes")
     assert client.image("odd").state is State.MUTED
     assert taught.neighbour() is None
-    assert "odd" not in {each.image_id for each in client.suspects()}, "it is no suspect while it is silent"
+    assert "odd" not in {each.image_id for each in client.suspects().data}, "it is no suspect while it is silent"
     taught.command("curate", "unmute", "--filter", '{"state": "muted"}', "--yes")
     assert taught.neighbour() == before
     assert client.judgement().stale, "what was touched is looked at by the next"
@@ -97,7 +97,7 @@ def test_a_wrong_label_is_found_weighs_less_is_silent_and_comes_back(taught: Tau
     taught.command("curate", "relabel", "--suspects", "label", "--top", "1", "--yes")
     assert client.image("odd").labels == ["disc"]
     assert client.judgement().stale, "it counts all the same"
-    assert [line.action for line in client.audit(20) if line.action not in {"accept", "judge", "read"}] == [
+    assert [line.action for line in client.audit(limit=20).data if line.action not in {"accept", "judge", "read"}] == [
         "relabel",
         "unmute",
         "mute",
@@ -106,10 +106,9 @@ def test_a_wrong_label_is_found_weighs_less_is_silent_and_comes_back(taught: Tau
 
 def test_classes_tell_how_they_do_and_a_removal_takes_what_goes_out_of_it(taught: Taught) -> None:
     client = taught.client
-    plain = client._http.get("/v1/labels").json()
-    assert all(each.keys() == {"label", "images"} for each in plain), "as before, where nothing is judged"
+    assert {(each.accuracy, each.thin) for each in client.labels().data} == {(None, None)}, "nothing is judged"
     taught.command("judge")
-    counts = {each.label: each for each in client.labels()}
+    counts = {each.label: each for each in client.labels().data}
     assert (counts["bars"].images, counts["bars"].confused_with, counts["bars"].thin) == (7, {"disc": 1}, True)
     assert counts["bars"].accuracy == pytest.approx(6 / 7)
     assert counts["disc"].accuracy == 1
@@ -127,6 +126,6 @@ def test_classes_tell_how_they_do_and_a_removal_takes_what_goes_out_of_it(taught
         ("disc", 6, {}),
     ]
     assert taught.neighbour() is None
-    assert client.suspects(Suspicion.LABEL) == []
+    assert client.suspects(Suspicion.LABEL).data == []
     answer = client.classify([taught.disc], ClassifyOptions(prune=Prune.SOFT))
     assert answer.options.prune is Prune.SOFT, "the judgement counts still"

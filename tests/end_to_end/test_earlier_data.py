@@ -155,7 +155,7 @@ def test_no_record_is_a_file_any_more(opened: Opened) -> None:
     assert not (opened.stack.data / "records").exists()
     assert not (opened.stack.data / "audit.jsonl").exists()
     then = opened.expected.get("audit", [])
-    now = [line.model_dump(mode="json", exclude_none=True) for line in opened.stack.client.audit(1000)]
+    now = [line.model_dump(mode="json", exclude_none=True) for line in opened.stack.client.audit(limit=1000).data]
     kept = {(line["at"], line["action"], line.get("removal")) for line in now}
     assert {(line["at"], line["action"], line.get("removal")) for line in then} <= kept
 
@@ -165,7 +165,7 @@ def test_decisions_and_evaluations_are_there(opened: Opened) -> None:
     client.judge()  # the judgement of then was voided by the removals that were under way
     until(lambda: client.judgement().current, "the memory to be judged")
     kept = set(opened.expected["decisions"]) - NAMES_WHO_WAS_REMOVED
-    assert {each.id for each in client.decisions()} == kept
+    assert {each.id for each in client.decisions().data} == kept
     for decision_id in kept:
         client.replay(decision_id)
 
@@ -175,7 +175,7 @@ def test_keys_open_what_they_opened(opened: Opened) -> None:
     with Client(opened.stack.url, keys["shop"]["text"]) as shop:
         assert [image.image_id for image in shop.images().data] == ["shop-1"]
     with Client(opened.stack.url, opened.expected["admin"]) as admin:
-        assert admin.labels()
+        assert admin.labels().data
     for name in keys.keys() & {"revoked", "rotated_before"}:
         with Client(opened.stack.url, keys[name]["text"]) as former, pytest.raises(NotAuthorized):
             former.labels()

@@ -105,7 +105,9 @@ def test_no_byte_of_what_was_removed_is_left(stack: Stack, tmp_path: Path) -> No
     assert all(left[needle] for needle in stays), "what was not removed is still there"
 
     assert stack.client.decision(str(decision.id)).scrubbed == 3
-    assert [each.id for each in stack.client.decisions()] == [decision.id], "the other was asked with what is removed"
+    assert [each.id for each in stack.client.decisions().data] == [decision.id], (
+        "the other was asked with what is removed"
+    )
 
     receipt = stack.client.removal(removed.id)
     assert receipt.erasure is not None

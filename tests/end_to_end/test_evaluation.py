@@ -51,7 +51,7 @@ def test_a_folder_is_evaluated_then_the_memory_itself_then_all_is_removed(
     shown = cli("evaluate", "--self", "--filter", '{"subject": ["disc", "bars"]}', "--output", tmp_path / "of-itself")
     assert str(tmp_path / "of-itself" / "report.html") in shown.stdout
     assert "right by the rank vote of 7; 8 queries" in shown.stdout
-    itself, folder = client.evaluations()
+    itself, folder = client.evaluations().data
     assert {itself.state, folder.state} == {JobState.DONE}
     assert itself.summary is not None
     assert itself.summary.queries == itself.summary.images == 8
@@ -60,7 +60,7 @@ def test_a_folder_is_evaluated_then_the_memory_itself_then_all_is_removed(
 
     removed = client.remove(RemovalRequest(filter=Filter({"subject": "disc"}), reason="asked to"))
     assert removed.images == 4
-    assert client.evaluations() == []
+    assert client.evaluations().data == []
     assert [path for path in files.rglob("*") if path.is_file()] == []
     with pytest.raises(NotFound):
         client.report(itself.id)
@@ -74,5 +74,5 @@ def test_a_wrong_command_is_a_sentence(stack: Stack, client: Client, tmp_path: P
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"no picture")
     assert "no picture was accepted" in cli("evaluate", tmp_path / "asked", "--output", tmp_path, code=1).stderr
-    assert [each.state for each in client.evaluations()] == [JobState.FAILED]
+    assert [each.state for each in client.evaluations().data] == [JobState.FAILED]
     assert "Usage" in cli("evaluate", "--output", tmp_path, code=2).stderr

@@ -112,7 +112,7 @@ def test_it_is_judged_evaluated_and_removed() -> None:
     with taught() as (memory, _):
         wrong = (picture("disc"), ImageFields(labels=["bars"], image_id="wrong"))
         memory.add([wrong])
-        assert "wrong" in {each.image_id for each in memory.suspects(Suspicion.LABEL)}
+        assert "wrong" in {each.image_id for each in memory.suspects(Suspicion.LABEL).data}
         itself = memory.evaluate(EvaluationRequest(itself=True, k=3))
         assert itself.summary is not None
         assert itself.summary.queries == len(KINDS) * NUMBER + 1
@@ -131,7 +131,7 @@ def test_it_is_judged_evaluated_and_removed() -> None:
         assert removal.requested_by == "local"
         assert removal.erasure is not None
         assert removal.erasure.erased
-        assert memory.suspects(Suspicion.LABEL) == []
+        assert memory.suspects(Suspicion.LABEL).data == []
 
 
 def test_what_is_refused_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,4 +168,4 @@ def test_what_a_crash_left_is_remembered_with_the_next_images() -> None:
         memory.add([(picture("disc"), ImageFields(labels=["disc"], image_id="next"))])
         states = process.memory.images.get(memory.tenant, ["left", "next"])
         assert {each.state for each in states.values()} == {State.REMEMBERED}
-        assert "accept" in {each.action for each in process.audit.latest(memory.tenant, 10)}
+        assert "accept" in {each.action for each in process.audit.latest(memory.tenant).data}

@@ -151,7 +151,7 @@ def test_a_broker_that_hangs_stops_no_acceptance(victim: Stack) -> None:
             data={"fields": fields(labels=["disc"], source=source)},
         )
         assert answer.status_code == 202
-    victim.remembered([answer.json()[0]["image_id"]])
+    victim.remembered([answer.json()["data"][0]["image_id"]])
 
 
 def test_a_second_up_on_the_same_folder_is_refused(stack: Stack) -> None:
@@ -169,7 +169,7 @@ def test_the_first_start_shows_a_key_that_opens_everything_and_later_ones_do_not
             return False
         key = told.split("export VISUAL_MEMORY_KEY=")[1].split(maxsplit=1)[0]
         with Client(f"http://127.0.0.1:{port}", key) as client:
-            assert [line.action for line in client.audit()] == ["keys.make"]
+            assert [line.action for line in client.audit().data] == ["keys.make"]
         return True
 
     assert told_by_up(short_folder, is_ready, API__PORT=str(port)).count("shown only once") == 1

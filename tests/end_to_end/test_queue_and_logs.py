@@ -182,7 +182,7 @@ def test_lines_of_one_image_can_be_put_together(unswept: Stack) -> None:
             headers={"X-Request-Id": "follow-me"},
         )
     assert answer.headers["x-request-id"] == "follow-me"
-    unswept.remembered([each["image_id"] for each in answer.json()])
+    unswept.remembered([each["image_id"] for each in answer.json()["data"]])
     ours = [line for line in lines(unswept, "api") if line.get("request") == "follow-me"]
     assert [(line["message"], line.get("route"), line.get("status")) for line in ours] == [
         ("accepted 1", None, None),

@@ -52,7 +52,7 @@ def test_a_dry_run_counts_and_changes_nothing(stack: Stack) -> None:
     assert set(answer["sample"]) == set(ids[ann])
     assert stack.held({"source": source}) == images
     assert stack.picture_files() == files
-    assert not [each for each in stack.client.removals() if each.reason == "only looking"]
+    assert not [each for each in stack.client.removals().data if each.reason == "only looking"]
     assert stack.teach(picture("bars"), labels=["x"], subject=ann), "a dry run blocks nobody"
 
 
@@ -72,7 +72,7 @@ def test_a_removal_by_subject_and_its_receipt(stack: Stack) -> None:
     assert receipt.verified_at is not None
     assert asked_at < receipt.requested_at < receipt.verified_at
     assert stack.client.removal(receipt.id) == receipt
-    assert stack.client.removals()[0] == receipt
+    assert stack.client.removals().data[0] == receipt
     assert stack.metric("visual_memory_removed_total") == removed + 3
 
     for image_id in hers:
@@ -184,7 +184,7 @@ def test_a_removal_interrupted_by_kill_9_carries_on(victim: Stack) -> None:
     victim.remembered([*hers, *his])
 
     def records() -> set[str]:
-        return {each.id for each in victim.client.removals()}
+        return {each.id for each in victim.client.removals().data}
 
     before, files = records(), victim.picture_files()
     engine, api = victim.child("engine"), victim.child("api")
@@ -220,7 +220,7 @@ def test_everything_must_be_said_and_is_done(victim: Stack) -> None:
     assert (receipt.status, receipt.everything, receipt.images) == (RemovalStatus.DONE, True, len(held))
     assert victim.held({}) == {}
     assert not {path for path in victim.picture_files() if victim.tenant in path.parts}
-    assert victim.client.labels() == []
+    assert victim.client.labels().data == []
     [decision] = victim.client.classify([picture("disc")]).decisions
     assert (decision.label, decision.reason) == (None, "the memory is empty: no image is remembered yet")
     assert receipt.filter is None

@@ -41,7 +41,7 @@ def plain(*colour: int) -> bytes:
 def asking(stack: Stack, tenant: str = TENANT) -> Iterator[Client]:
     """Whoever has a new key, with a budget of its own; the tenant holds two cold pictures and a warm one."""
     with Client(stack.url, stack.new_key(tenant)) as client:
-        if not client.labels():
+        if not client.labels().data:
             own = replace(stack, client=client)
             own.remembered([*own.teach(bluish(), bluish(), labels=[COLD]), *own.teach(reddish(), labels=[WARM])])
         yield client

@@ -179,7 +179,7 @@ def test_every_answer_is_of_one_encoder_while_another_comes_and_the_first_comes_
         changes = sum(one != other for one, other in pairwise(by))
         assert changes == 3, "nobody who has had an answer by the new one gets one by the old one again"
 
-    assert client.encoders() == [
+    assert client.encoders().data == [
         EncoderSummary(name=ENCODER, dimension=1280, active=False),
         EncoderSummary(name=spec.name, dimension=1280, active=True),
     ]
@@ -201,4 +201,4 @@ def test_every_answer_is_of_one_encoder_while_another_comes_and_the_first_comes_
     memories.records.begin_drop(ENCODER)
     with pytest.raises(EncoderMismatch, match=ENCODER):
         client.replay(str(stored.id), ReplayRequest())
-    assert [each.name for each in client.encoders()] == [spec.name]
+    assert [each.name for each in client.encoders().data] == [spec.name]

@@ -89,7 +89,7 @@ def attack(stack: Stack, examples: int, *, same: bool) -> Counter[tuple[str, int
             wrong = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
             repeated(given(right, st.booleans())(send_real))()
             _unless_impossible(repeated(given(wrong)(send_wrong)), operation.label)
-        for each in client.evaluations():  # no worker is to go on with one
+        for each in client.evaluations().data:  # no worker is to go on with one
             client.delete_evaluation(each.id)
     return answered
 
@@ -147,7 +147,7 @@ def _put_ids(case: Case[Any], client: Client) -> None:
 def _removal(client: Client, label: str) -> str:
     """A removal that this operation can be asked of."""
     erased = label.endswith("erasure-receipt")
-    found = [each.id for each in client.removals() if each.erasure_receipt] if erased else []
+    found = [each.id for each in client.removals().data if each.erasure_receipt] if erased else []
     if found:
         return found[0]
     nothing = RemovalRequest(filter=Filter({"source": "nowhere"}), reason="a test", erase_now=erased)
@@ -161,7 +161,7 @@ def _evaluation(client: Client, label: str) -> str:
     """An evaluation that this operation can be asked of."""
     if label.startswith("DELETE") or label.endswith("/pictures"):
         return client.evaluate(EvaluationRequest()).id
-    done = [each.id for each in client.evaluations() if each.state is JobState.DONE]
+    done = [each.id for each in client.evaluations().data if each.state is JobState.DONE]
     return done[0] if done else _done(client)
 
 

@@ -69,7 +69,7 @@ def overload(stack: Stack, clients: int, seconds: float) -> Outcome:
                     outcome.answers[kind, answer.status_code] += 1
                     outcome.slowest = max(outcome.slowest, took)
                     if answer.status_code == 202:
-                        outcome.accepted += [each["image_id"] for each in answer.json()]
+                        outcome.accepted += [each["image_id"] for each in answer.json()["data"]]
 
     def ask_for_health() -> None:
         while not over.wait(0.2):

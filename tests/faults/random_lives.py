@@ -201,7 +201,7 @@ class Machine(RuleBasedStateMachine):
         covered = {image_id for image_id, held in self.images.items() if held.expired}
         assert expire.if_due() == len(covered)
         if covered:
-            latest, *_ = self.parts.removals.latest(TENANT, 1000)
+            latest, *_ = self.parts.removals.latest(TENANT).data
             self.forgotten(covered, latest.requested_at)
         self.images = {image_id: held for image_id, held in self.images.items() if not held.expired}
 

@@ -122,7 +122,7 @@ def test_the_record_of_a_removal_names_the_key(api: TestClient, service: ApiProc
     [key] = service.keys.all()
     assert answer.json()["requested_by"] == f"camera (key {key.id})"
     assert sent["Authorization"][-43:] not in answer.text
-    done, asked = service.audit.latest(parts.tenant, 9)
+    done, asked = service.audit.latest(parts.tenant).data
     assert (done.action, done.outcome, done.images) == ("remove", "done", 0)
     assert (asked.action, asked.outcome, asked.request) == ("remove", "running", answer.headers["x-request-id"])
     assert {(line.by, line.key, line.removal) for line in (done, asked)} == {("camera", key.id, answer.json()["id"])}
@@ -173,10 +173,12 @@ def test_whoever_looks_at_a_subject_is_logged_without_its_name(
         api.post("/v1/removals", json={**named, "reason": "asked to"}, headers=sent),
     ]
     answer = api.get("/v1/audit", params={"subject": "ann-of-the-audit"}, headers=sent)
-    assert [(line["action"], line["images"]) for line in answer.json()] == [("read", 1)] * 6
-    assert [line["request"] for line in answer.json()] == [each.headers["x-request-id"] for each in reversed(looked)]
+    assert [(line["action"], line["images"]) for line in answer.json()["data"]] == [("read", 1)] * 6
+    assert [line["request"] for line in answer.json()["data"]] == [
+        each.headers["x-request-id"] for each in reversed(looked)
+    ]
     assert "ann-of" not in answer.text
-    everything = api.get("/v1/audit", headers=sent).json()
+    everything = api.get("/v1/audit", headers=sent).json()["data"]
     assert [line["action"] for line in everything] == ["read"] * 6
     asked = {"vectors": [[1.0] * parts.encoder.dimension], "filter": named["filter"], "store": True}
     decision = api.post("/v1/classify", json=asked, headers=sent).json()["decisions"][0]["id"]
@@ -190,7 +192,9 @@ def test_whoever_looks_at_a_subject_is_logged_without_its_name(
     ]
     assert [answer.status_code for answer in looked] == [200] * 6
     answer = api.get("/v1/audit", params={"subject": "ann-of-the-audit", "limit": 6}, headers=sent)
-    assert [line["request"] for line in answer.json()] == [each.headers["x-request-id"] for each in reversed(looked)]
+    assert [line["request"] for line in answer.json()["data"]] == [
+        each.headers["x-request-id"] for each in reversed(looked)
+    ]
 
 
 def test_whom_a_filter_names_is_shown_to_whom_may_read(api: TestClient, service: ApiProcess, parts: Parts) -> None:
@@ -200,7 +204,7 @@ def test_whom_a_filter_names_is_shown_to_whom_may_read(api: TestClient, service:
     asker, remover = (header(service, parts.tenant, scope) for scope in ("classify", "remove"))
     for sent, shown in ((reader, {"subject": "ann-of-it", "labels": "x"}), (asker, {"labels": "x"})):
         one, every = (api.get(where, headers=sent).json() for where in (place, "/v1/evaluations"))
-        assert [each["request"]["filter"] for each in (one, *every)] == [shown] * 2
+        assert [each["request"]["filter"] for each in (one, *every["data"])] == [shown] * 2
     assert api.delete(place, headers=remover).json()["request"]["filter"] == {"labels": "x"}
 
 
@@ -260,7 +264,7 @@ def test_a_curation_that_is_sent_again_with_its_key_is_done_once(
     )
     assert curate(unmute, "a")[0] == 422
     assert curate(unmute, "a")[1]["error"]["code"] == "idempotency_key_reused"
-    assert [line.action for line in service.audit.latest(parts.tenant, 9) if line.action != "read"] == [
+    assert [line.action for line in service.audit.latest(parts.tenant).data if line.action != "read"] == [
         "unmute",
         "mute",
     ]
@@ -289,7 +293,7 @@ def test_what_is_sent_many_times_at_once_with_one_key_is_made_once_and_logged_on
         answers = list(threads.map(send, ["a"] * 8))
     assert {status for status, _ in answers} <= {200, 202}
     [made] = {answer["id"] for _, answer in answers}
-    lines = [line for line in service.audit.latest(parts.tenant, 99) if line.outcome != "done" or kind != "removal"]
+    lines = [line for line in service.audit.latest(parts.tenant).data if line.outcome != "done" or kind != "removal"]
     assert [getattr(line, kind) for line in lines] == [made]
     assert send("a")[1]["id"] == made
     if body is not None:
@@ -305,7 +309,7 @@ def test_what_is_deleted_is_logged_with_it(api: TestClient, service: ApiProcess,
     made = api.post("/v1/evaluations", json={}, headers=sent).json()["id"]
     assert api.delete(f"/v1/evaluations/{made}", headers=sent).status_code == 200
     assert api.delete(f"/v1/evaluations/{made}", headers=sent).status_code == 404
-    actions = [(line.action, line.evaluation) for line in service.audit.latest(parts.tenant, 9)]
+    actions = [(line.action, line.evaluation) for line in service.audit.latest(parts.tenant).data]
     assert actions == [("evaluations.delete", made), ("evaluations.request", made)]
 
 
@@ -549,7 +553,7 @@ def test_every_key_may_ask_which_encoders_there_are(
     api: TestClient, service: ApiProcess, parts: Parts, scope: str
 ) -> None:
     answer = api.get("/v1/encoders", headers=header(service, parts.tenant, scope))
-    assert answer.json() == [{"name": "pixels", "dimension": parts.memory.dimension, "active": True}]
+    assert answer.json()["data"] == [{"name": "pixels", "dimension": parts.memory.dimension, "active": True}]
     assert api.get("/v1/encoders").status_code == 401
     asked = {"vectors": [[1.0] * parts.memory.dimension], "encoder": "another"}
     refused = api.post("/v1/classify", json=asked, headers=header(service, parts.tenant))

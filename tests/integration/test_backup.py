@@ -247,7 +247,7 @@ def test_what_was_accepted_after_a_removal_comes_back(here: Parts, there: Parts,
     back_up(here, tmp_path / "b")
     assert restore(there, tmp_path / "b").contents.points == 1
     assert set(there.memory.images.get(there.tenant, again)) == set(again)
-    assert [each.images for each in there.removals.latest(there.tenant, 1000)] == [1]
+    assert [each.images for each in there.removals.latest(there.tenant).data] == [1]
 
 
 def test_what_a_block_refuses_does_not_come_back(here: Parts, there: Parts, tmp_path: Path) -> None:

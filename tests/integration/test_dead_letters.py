@@ -6,7 +6,8 @@ import pytest
 
 from tests.support.intake_redis import IntakeServer, intake_server
 from tests.support.running_service import unique
-from visual_memory.schemas.errors import InvalidRequest, OutOfSpace
+from visual_memory.schemas.errors import InvalidCursor, InvalidRequest, OutOfSpace
+from visual_memory.schemas.page import FIRST_PAGE, PageRequest
 from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entry_types import Ended, Result, Status
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
@@ -51,25 +52,29 @@ def test_pages_are_bounded_by_number_and_by_bytes(streams: Streams, tenant: str)
     entries = [kill(streams, tenant, event) for event in (b"1", b"2", b"3", *[large] * 7)]
     pages, cursor = list[list[str]](), None
     while not pages or cursor:
-        page = dead.page(tenant, cursor, 4, removals=True)
-        pages.append([letter.entry for letter in page.letters])
-        cursor = page.cursor
-    assert [entry for page in pages for entry in page] == entries
+        page = dead.page(tenant, PageRequest(4, cursor), removals=True)
+        pages.append([letter.entry for letter in page.data])
+        cursor = page.next_cursor
+    assert [entry for page in pages for entry in page] == entries[::-1]
     assert [len(page) for page in pages] == [4, 4, 2]
-    first = dead.page(tenant, None, 100, removals=True)
-    assert sum(letter.bytes for letter in first.letters) <= MAX_BYTES
-    assert first.cursor is not None
-    with pytest.raises(InvalidRequest):
-        dead.page(tenant, "no id", 4, removals=True)
-    with pytest.raises(InvalidRequest):
-        dead.page(tenant, f"{2**64}-0", 4, removals=True)
+    first = dead.page(tenant, FIRST_PAGE, removals=True)
+    assert sum(letter.bytes for letter in first.data) <= MAX_BYTES
+    assert first.has_more
+    with pytest.raises(InvalidCursor):
+        dead.page(tenant, PageRequest(cursor="no cursor"), removals=True)
 
 
 def test_requests_for_removals_are_seen_only_where_that_is_asked(streams: Streams, tenant: str) -> None:
     image, removal = kill(streams, tenant, b"{}"), kill(streams, tenant, b"{}", Inbox.REMOVALS)
     dead = DeadLetters(streams)
-    assert [letter.entry for letter in dead.page(tenant, None, 9, removals=False).letters] == [image]
-    assert [letter.entry for letter in dead.page(tenant, None, 9, removals=True).letters] == [image, removal]
+    asked = PageRequest(total=True)
+    some, every = (dead.page(tenant, asked, removals=removals) for removals in (False, True))
+    assert ([letter.entry for letter in some.data], some.total, some.total_is_estimate) == ([image], 2, True)
+    assert ([letter.entry for letter in every.data], every.total, every.total_is_estimate) == (
+        [removal, image],
+        2,
+        False,
+    )
 
 
 def test_what_is_put_back_is_a_new_entry_that_is_as_old_as_it_was(streams: Streams, tenant: str) -> None:

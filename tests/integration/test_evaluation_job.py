@@ -213,11 +213,11 @@ def test_a_removal_takes_every_evaluation_with_it(place: Place) -> None:
     place.add(collecting, picture("disc"), label="disc")
     waiting = place.ask(ITSELF)
     assert place.remove({"subject": "nobody"}) == 0
-    assert {each.id for each in place.evaluations.all(place.tenant)} == {done, collecting, waiting}
+    assert {each.id for each in place.evaluations.latest(place.tenant).data} == {done, collecting, waiting}
     other = Place(dataclasses.replace(place.parts, tenant="other"))
     spared = other.ask()
     assert place.remove({"subject": "ann"}) == 5
-    assert place.evaluations.all(place.tenant) == []
+    assert place.evaluations.latest(place.tenant).data == []
     assert place.left() == []
     assert other.load(spared).state is JobState.COLLECTING
     place.run()
@@ -258,7 +258,7 @@ def test_one_whose_filter_names_what_a_removal_s_does_goes_though_nothing_is_cov
     named = place.ask(PICTURES.model_copy(update={"filter": Filter.model_validate({"subject": {"not": "carl"}})}))
     spared = place.ask()
     place.evaluations.remove_covered(place.tenant, CoveredImages(list, Filter({"subject": ["carl"]})))
-    assert [each.id for each in place.evaluations.all(place.tenant)] == [spared]
+    assert [each.id for each in place.evaluations.latest(place.tenant).data] == [spared]
     assert named != spared
 
 
@@ -314,7 +314,7 @@ def test_the_report_of_a_worker_that_died_too_late_is_tidied(place: Place, monke
     with pytest.raises(Killed):
         place.run()
     assert len(place.left()) == 1
-    assert place.evaluations.all(place.tenant) == []
+    assert place.evaluations.latest(place.tenant).data == []
     tidy = RemoveOrphanFiles(
         place.parts.memory,
         place.parts.pictures,
@@ -347,7 +347,7 @@ def test_pictures_that_nobody_starts_to_evaluate_are_tidied_after_a_day(
     monkeypatch.setattr(evaluation_records, "ABANDONED", timedelta(0))
     place.run()
     assert place.evaluations.delete_orphans(now()) == 1
-    assert [each.id for each in place.evaluations.all(place.tenant)] == [done]
+    assert [each.id for each in place.evaluations.latest(place.tenant).data] == [done]
 
 
 def test_no_backup_holds_one(place: Place, tmp_path: Path) -> None:
@@ -431,7 +431,7 @@ def test_few_are_at_work_and_few_are_kept(place: Place, monkeypatch: pytest.Monk
         place.ask(ITSELF)
     dropped, *collecting = [place.ask() for _ in range(2)]
     place.request.request(place.tenant, PICTURES, "who may not delete", may_delete=False)
-    kept = {each.id for each in place.evaluations.all(place.tenant)}
+    kept = {each.id for each in place.evaluations.latest(place.tenant).data}
     assert kept > {*at_work, *collecting}, "nobody else's had to go"
     with pytest.raises(NotFound):
         place.load(dropped)

@@ -18,6 +18,7 @@ from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.filter import Clause, Filter
 from visual_memory.schemas.image import ImagePatch, State, now
 from visual_memory.schemas.judgement import Judgement, Suspect
+from visual_memory.schemas.page import PageRequest
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.curation import schedule_judgements
 from visual_memory.services.curation.judgement.judge_memory import JudgeMemory, make_judgement
@@ -385,7 +386,7 @@ class Own:
 
 def suspects(parts: Parts, limit: int) -> list[Suspect]:
     memory = cast(Memory, Own(parts.memory, parts.tenant))
-    return ListSuspects(memory, parts.judgements)(parts.tenant, None, limit)
+    return ListSuspects(memory, parts.judgements)(parts.tenant, PageRequest(limit)).data
 
 
 def is_stale(parts: Parts) -> bool:

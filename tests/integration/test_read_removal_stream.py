@@ -52,10 +52,10 @@ def test_an_entry_makes_one_removal_however_often_it_is_read(
     assert ended[0] is not None
     assert (ended[0].result.status, ended[0].result.event_id) == (Status.ACCEPTED, "event-1")
     reading.removal_steps.resume_all()
-    [done] = parts.removals.latest(parts.tenant, 10)
+    [done] = parts.removals.latest(parts.tenant).data
     assert (done.id, done.status, done.requested_by) == (ended[0].result.removal, RemovalStatus.DONE, BY.name)
     assert (done.images, done.queued) == (1, 1)
-    lines = [line for line in reading.audit.latest(parts.tenant, 10) if line.outcome == "running"]
+    lines = [line for line in reading.audit.latest(parts.tenant).data if line.outcome == "running"]
     assert [(line.by, line.removal) for line in lines] == [(BY.name, done.id)]
     assert streams.end(parts.tenant, [ended[0]], Inbox.REMOVALS) == 1
     assert streams.accepted_ids(parts.tenant) == [], "nothing of it is waited for"
@@ -67,7 +67,7 @@ def test_the_same_event_in_another_entry_is_another_removal(
 ) -> None:
     for _ in range(2):
         reading(parts.tenant, sent(parts, streams, removal_event()))
-    assert len(parts.removals.latest(parts.tenant, 10)) == 2
+    assert len(parts.removals.latest(parts.tenant).data) == 2
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_what_asks_for_nothing_ends(
     assert ended is not None
     assert ended.result.status is status
     assert ended.result.reason
-    assert parts.removals.latest(parts.tenant, 10) == []
+    assert parts.removals.latest(parts.tenant).data == []
 
 
 def test_it_waits_where_the_records_do_not_answer(parts: Parts, streams: Streams) -> None:

@@ -56,11 +56,11 @@ def test_what_has_expired_is_removed_with_a_receipt_and_nothing_else(parts: Part
     assert expire(parts) == 3
     assert set(parts.memory.images.get(parts.tenant, [*over, *later, *unlimited])) == {*later, *unlimited}
     assert parts.voters(picture("disc")) == {*later, *unlimited}
-    [receipt] = parts.removals.latest(parts.tenant, 1000)
+    [receipt] = parts.removals.latest(parts.tenant).data
     assert (receipt.status, receipt.images, receipt.requested_by) == (RemovalStatus.DONE, 2, "retention")
-    assert [each.images for each in other.removals.latest(other.tenant, 1000)] == [1]
+    assert [each.images for each in other.removals.latest(other.tenant).data] == [1]
     assert expire(parts) == 0
-    assert len(parts.removals.latest(parts.tenant, 1000)) == 1, (
+    assert len(parts.removals.latest(parts.tenant).data) == 1, (
         "nothing expired, so there is nothing to have a receipt for"
     )
 
@@ -114,7 +114,7 @@ def test_a_camera_has_one_removal_an_hour_and_one_call_of_each_hook(parts: Parts
     for minute in range(minutes + 61):
         duty.if_due(start + timedelta(minutes=minute))
     assert calls == [61, 61, 58]
-    assert [each.images for each in parts.removals.latest(parts.tenant, 1000)][::-1] == calls
+    assert [each.images for each in parts.removals.latest(parts.tenant).data][::-1] == calls
     assert len(parts.memory.images.get(parts.tenant, ids)) == len(ids)
 
 
@@ -135,8 +135,8 @@ def test_one_tenant_whose_removal_fails_delays_no_other(parts: Parts) -> None:
     memory = Stuck(parts.memory, stuck.tenant)
     assert RemoveExpiredImages(parts.memory, parts.removals, parts.forget(NEVER, memory=memory)).if_due() == 1
     assert failures("expiry") == before + 1
-    assert [each.status for each in after.removals.latest(after.tenant, 1000)] == [RemovalStatus.DONE]
-    assert [each.status for each in stuck.removals.latest(stuck.tenant, 1000)] == [RemovalStatus.RUNNING]
+    assert [each.status for each in after.removals.latest(after.tenant).data] == [RemovalStatus.DONE]
+    assert [each.status for each in stuck.removals.latest(stuck.tenant).data] == [RemovalStatus.RUNNING]
 
 
 def test_an_expiry_that_was_begun_is_not_begun_again(parts: Parts) -> None:
@@ -146,7 +146,7 @@ def test_an_expiry_that_was_begun_is_not_begun_again(parts: Parts) -> None:
     assert RemoveExpiredImages(parts.memory, parts.removals, parts.forget(NEVER, memory=stuck)).if_due() == 0
     assert RemoveExpiredImages(parts.memory, parts.removals, parts.forget(NEVER)).if_due() == 0
     assert parts.forget(AT_ONCE).resume_all() == 1
-    assert [receipt.images for receipt in parts.removals.latest(parts.tenant, 1000)] == [1]
+    assert [receipt.images for receipt in parts.removals.latest(parts.tenant).data] == [1]
 
 
 class Stuck:

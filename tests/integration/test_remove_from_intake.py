@@ -18,6 +18,7 @@ from tests.support.intake_redis import PASSWORD, IntakeServer, intake_server
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import TESTER, Killed, Parts
 from visual_memory.schemas.errors import Blocked, Unavailable
+from visual_memory.schemas.page import PageRequest
 from visual_memory.schemas.receipt import Event
 from visual_memory.schemas.removal import Removal, RemovalRequest, RemovalStatus
 from visual_memory.services.infrastructure.processes.private_redis import prepare_intake
@@ -277,7 +278,7 @@ def test_who_dies_counts_nothing_twice_and_leaves_nothing(parts: Parts, streams:
         remove(parts, filter={"subject": "ann"})
     parts.intake = StreamIntakeQueue(streams)
     parts.forget().resume_all()
-    [done] = parts.removals.latest(parts.tenant, 1)
+    [done] = parts.removals.latest(parts.tenant, PageRequest(1)).data
     assert (done.status, done.queued) == (RemovalStatus.DONE, 2)
     assert waiting(streams, parts.tenant) == []
 

@@ -20,6 +20,7 @@ from visual_memory.schemas.errors import Blocked, NotFound, Unavailable
 from visual_memory.schemas.explanation import ReplayRequest
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, StoredImage, now
+from visual_memory.schemas.page import PageRequest
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.schemas.stored_decision import StoredDecision
 from visual_memory.services.decisions.remove_from_decisions import RemoveFromDecisions
@@ -135,8 +136,8 @@ def test_the_latest_come_first_and_the_oldest_go(parts: Parts) -> None:
     ]
     assert [each.id for each in decisions.latest(parts.tenant, 10)] == ids[:1:-1]
     assert [each.id for each in decisions.latest(parts.tenant, 2)] == [ids[4], ids[3]]
-    assert [each.id for each in decisions.summaries(parts.tenant, 1, "disc")] == [ids[3]]
-    [line, *_] = decisions.summaries(parts.tenant, 10)
+    assert [each.id for each in decisions.summaries(parts.tenant, PageRequest(1), "disc").data] == [ids[3]]
+    [line, *_] = decisions.summaries(parts.tenant).data
     assert (line.id, line.label, line.voters, line.asked_by) == (ids[4], "bars", 1, "a test")
     assert decisions.bytes_of_latest(parts.tenant, 2) == sum(len(body.encode()) for body in bodies(parts)[-2:])
     with pytest.raises(NotFound):

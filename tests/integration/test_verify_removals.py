@@ -11,6 +11,7 @@ from tests.support.shape_pictures import picture
 from tests.support.wired_service import TESTER, Parts
 from visual_memory.schemas.errors import NotFound
 from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.page import PageRequest
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.infrastructure.records.tables import receipt_log, removals
 from visual_memory.services.memory.memory_facade import Memory
@@ -43,10 +44,11 @@ def faults(parts: Parts, *receipts: str) -> list[str]:
 
 def test_removals_are_listed_some_at_a_time(parts: Parts, done: list[Removal]) -> None:
     older, newer = done
-    assert parts.removals.latest(parts.tenant, 10) == [newer, older]
-    assert parts.removals.latest(parts.tenant, 1) == [newer]
-    assert parts.removals.latest(parts.tenant, 10, newer.requested_at) == [older]
-    assert parts.removals.latest(parts.tenant, 10, older.requested_at) == []
+    assert parts.removals.latest(parts.tenant).data == [newer, older]
+    first = parts.removals.latest(parts.tenant, PageRequest(1, total=True))
+    assert (first.data, first.total, first.total_is_estimate) == ([newer], 2, False)
+    rest = parts.removals.latest(parts.tenant, PageRequest(1, first.next_cursor))
+    assert (rest.data, rest.next_cursor, rest.has_more) == ([older], None, False)
 
 
 def test_a_removal_is_its_tenants_alone(parts: Parts, done: list[Removal]) -> None:

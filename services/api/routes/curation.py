@@ -8,8 +8,10 @@ from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.background_job import Job
 from visual_memory.schemas.curation_request import Curated, CurationRequest
 from visual_memory.schemas.judgement import JudgementStatus, Suspect, Suspicion
+from visual_memory.schemas.page import Page
 from visual_memory.services.api.authenticate import CallerDep, IdempotencyKey, ServiceDep
 from visual_memory.services.api.authorize import CLASSIFY_OR_READ, AuthorizedRoute, requires_scope
+from visual_memory.services.api.page_parameters import PageDep
 from visual_memory.services.infrastructure.records.database import Within
 
 router = APIRouter(prefix="/v1", tags=["curate"], route_class=AuthorizedRoute)
@@ -40,11 +42,11 @@ def judgement(caller: CallerDep, service: ServiceDep) -> JudgementStatus:
 def suspects(
     caller: CallerDep,
     service: ServiceDep,
-    kind: Suspicion | None = None,
-    limit: Annotated[int, Query(ge=1, le=3000)] = 100,
-) -> list[Suspect]:
+    asked: PageDep,
+    kind: Annotated[Suspicion | None, Query(description="only suspects of this kind", examples=["label"])] = None,
+) -> Page[Suspect]:
     """List suspects by kind, the strongest first; empty if there is no current judgement."""
-    return service.list_suspects(caller.tenant, kind, limit)
+    return service.list_suspects(caller.tenant, asked, kind)
 
 
 @router.post("/curations")

@@ -1,13 +1,13 @@
 """List stream entries that could not be accepted."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from visual_memory.schemas.api_key import Scope
-from visual_memory.schemas.dead_letter import DeadLetterPage
+from visual_memory.schemas.dead_letter import ShownDeadLetter
+from visual_memory.schemas.page import Page
 from visual_memory.services.api.authenticate import CallerDep, ServiceDep
 from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
+from visual_memory.services.api.page_parameters import PageDep
 from visual_memory.services.intake.streams.dead_letters import subjects_of
 
 router = APIRouter(prefix="/v1/intake", tags=["intake"], route_class=AuthorizedRoute)
@@ -18,10 +18,12 @@ router = APIRouter(prefix="/v1/intake", tags=["intake"], route_class=AuthorizedR
 def dead(
     caller: CallerDep,
     service: ServiceDep,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: str | None = None,
-) -> DeadLetterPage:
-    """List dead letters with reason and original, page by page; removal requests only with the scope `remove`."""
-    page = service.dead_letters.page(caller.tenant, cursor, limit, removals=caller.key.may(Scope.REMOVE))
-    caller.log_read(len(page.letters), subjects_of(page.letters))
+    asked: PageDep,
+) -> Page[ShownDeadLetter]:
+    """List dead letters with reason and original, the latest first; removal requests only with the scope `remove`.
+
+    A page has at most 4 MiB of originals, so it may be shorter than `limit`.
+    """
+    page = service.dead_letters.page(caller.tenant, asked, removals=caller.key.may(Scope.REMOVE))
+    caller.log_read(len(page.data), subjects_of(page.data))
     return page

@@ -16,10 +16,12 @@ from visual_memory.schemas.explanation import (
     Replay,
     ReplayRequest,
 )
+from visual_memory.schemas.page import Page
 from visual_memory.schemas.stored_decision import DecisionSummary, StoredDecision
 from visual_memory.schemas.text_rules import Label
 from visual_memory.services.api.authenticate import Caller, CallerDep, IdempotencyKey, ServiceDep
 from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
+from visual_memory.services.api.page_parameters import PageDep
 from visual_memory.services.decisions.explanations.explanation_budget import AT_ONCE, OverBudget
 from visual_memory.services.decisions.explanations.explanation_jobs import ExplanationRequest
 from visual_memory.services.infrastructure.records.database import Within
@@ -35,10 +37,13 @@ Last = Annotated[int, Query(ge=1, le=MAX_LAST)]
 @router.get("/decisions")
 @requires_scope(Scope.READ)
 def decisions(
-    caller: CallerDep, service: ServiceDep, limit: Last = 100, label: Label | None = None
-) -> list[DecisionSummary]:
+    caller: CallerDep,
+    service: ServiceDep,
+    asked: PageDep,
+    label: Annotated[Label | None, Query(description="only decisions for this label", examples=["cat"])] = None,
+) -> Page[DecisionSummary]:
     """List the stored decisions, the latest first; optionally of one label."""
-    return service.decisions.summaries(caller.tenant, limit, label)
+    return service.decisions.summaries(caller.tenant, asked, label)
 
 
 @router.post("/decisions/preview")

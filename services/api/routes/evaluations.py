@@ -8,9 +8,11 @@ from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields
+from visual_memory.schemas.page import Page
 from visual_memory.services.api.authenticate import IDENTIFYING_FIELDS, Caller, CallerDep, IdempotencyKey, ServiceDep
 from visual_memory.services.api.authorize import CLASSIFY_OR_READ, AuthorizedRoute, requires_scope
 from visual_memory.services.api.error_responses import binary_content
+from visual_memory.services.api.page_parameters import PageDep
 from visual_memory.services.api.picture_uploads import SentImages, body_schema, read_uploads
 from visual_memory.services.api.routes.images import NO_STORE_HEADERS
 from visual_memory.services.infrastructure.records.database import Within
@@ -67,9 +69,10 @@ def start(
 
 @router.get("")
 @requires_scope(CLASSIFY_OR_READ)
-def evaluations(caller: CallerDep, service: ServiceDep) -> list[EvaluationJob]:
+def evaluations(caller: CallerDep, service: ServiceDep, asked: PageDep) -> Page[EvaluationJob]:
     """List the evaluations, the latest first; a removal deletes them all."""
-    return [_redacted(caller, each) for each in service.evaluations.all(caller.tenant)]
+    page = service.evaluations.latest(caller.tenant, asked)
+    return page.model_copy(update={"data": [_redacted(caller, each) for each in page.data]})
 
 
 @router.get("/{evaluation_id}")

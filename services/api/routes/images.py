@@ -1,7 +1,7 @@
 """Send, list, show and change images; count labels."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -13,13 +13,14 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePatch, StoredImage, point_id
 from visual_memory.schemas.image_search import LATEST_FIRST, SORT_DESCRIPTION, FoundImage, ImageSearch, ImageSort
 from visual_memory.schemas.labels import LabelCount, LabelRule
+from visual_memory.schemas.list_cursor import CursorNumber, CursorText, ListCursors
 from visual_memory.schemas.page import Page
 from visual_memory.schemas.strict_json import parse_json
 from visual_memory.services.api.authenticate import Caller, CallerDep, ServiceDep
 from visual_memory.services.api.authorize import CLASSIFY_OR_READ, AuthorizedRoute, requires_scope
 from visual_memory.services.api.error_responses import binary_content, describe_faults
 from visual_memory.services.api.if_match import EtagsDep
-from visual_memory.services.api.page_parameters import DEFAULT_LIMIT, CursorParameter, LimitParameter, TotalParameter
+from visual_memory.services.api.page_parameters import PageDep
 from visual_memory.services.api.picture_uploads import SentImages, body_schema, read_uploads
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.decoding.file_formats.recognise_format import media_type
@@ -44,6 +45,7 @@ SortParameter = Annotated[ImageSort, Query(description=SORT_DESCRIPTION, example
 LabelRuleParameter = Annotated[
     LabelRule, Query(description="what happens to the labels of images that are already stored")
 ]
+LABEL_CURSORS = ListCursors("labels", tuple[CursorNumber, CursorText])
 Shown = TypeVar("Shown", bound=Image)
 NO_STORE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 """Pictures must not be cached between service and client, where a removal could not reach them."""
@@ -53,7 +55,6 @@ NO_STORE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosn
     "/images",
     status_code=202,
     openapi_extra=body_schema(SentImages, "fields", ImageFields),
-    response_model_exclude_defaults=True,
 )
 @requires_scope(Scope.REMEMBER)
 def accept(
@@ -61,7 +62,7 @@ def accept(
     service: ServiceDep,
     uploads: Annotated[list[Upload], Depends(read_uploads)],
     label_rule: LabelRuleParameter = LabelRule.REPLACE,
-) -> list[Accepted]:
+) -> Page[Accepted]:
     """Accept pictures, all or none. They are durable when answered, and remembered moments later.
 
     If an image is already stored, omitted fields stay unchanged, and null clears a field. An earlier expiry than before
@@ -71,7 +72,7 @@ def accept(
         accepted = service.accept(caller.tenant, uploads, label_rule, may_expire=caller.key.may(Scope.REMOVE))
     points = [point_id(caller.tenant, each.image_id) for each in accepted]
     log.info("accepted %d", len(points), extra={"tenant": caller.tenant, "points": points})
-    return accepted
+    return Page.whole(accepted)
 
 
 @router.get("/images", operation_id="list_images", summary="List images")
@@ -79,17 +80,15 @@ def accept(
 def images(
     caller: CallerDep,
     service: ServiceDep,
+    asked: PageDep,
     where: FilterParameter = "{}",
     sort: SortParameter = LATEST_FIRST,
-    limit: LimitParameter = DEFAULT_LIMIT,
-    cursor: CursorParameter = None,
-    total: TotalParameter = False,
 ) -> Page[Image]:
     """List images that meet a filter, in the order of a moment, page by page.
 
     An image that is there throughout comes exactly once. A total of more than about 100,000 is an estimate.
     """
-    search = ImageSearch(filter=parse_filter(where), sort=sort, limit=limit, cursor=cursor, total=total)
+    search = ImageSearch(filter=parse_filter(where), sort=sort, **vars(asked))
     return _page(caller, service, search, Image)
 
 
@@ -158,21 +157,25 @@ def thumb(
     )
 
 
-@router.get("/labels", response_model_exclude_none=True)
+@router.get("/labels")
 @requires_scope(CLASSIFY_OR_READ)
 def labels(
     caller: CallerDep,
     service: ServiceDep,
+    asked: PageDep,
     where: FilterParameter = "{}",
-) -> list[LabelCount]:
+) -> Page[LabelCount]:
     """Count the images of each label, the most frequent first, with the accuracy of each class if it was judged."""
     condition = parse_filter(where)
     caller.check_filter(condition)
     clauses = condition.clauses(service.memory.metadata)
     counts = service.memory.images.count_by_label(caller.tenant, clauses)
-    return service.report_judgement.with_class_reports(
-        caller.tenant, [LabelCount(label=label, images=number) for label, number in counts]
-    )
+
+    def shown(counted: Sequence[tuple[str, int]]) -> list[LabelCount]:
+        page = [LabelCount(label=label, images=number) for label, number in counted]
+        return service.report_judgement.with_class_reports(caller.tenant, page)
+
+    return LABEL_CURSORS.page(counts, lambda counted: (-counted[1], counted[0]), asked, shown)
 
 
 def _page(caller: Caller, service: ApiProcess, search: ImageSearch, kind: type[Shown]) -> Page[Shown]:

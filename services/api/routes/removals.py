@@ -2,20 +2,20 @@
 
 from concurrent.futures import TimeoutError as StillRunning
 from functools import partial
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.moments import Moment
+from visual_memory.schemas.page import Page
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalRequest
 from visual_memory.services.access.audit_log import RUNNING
 from visual_memory.services.api.authenticate import Caller, CallerDep, IdempotencyKey, ServiceDep
 from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
 from visual_memory.services.api.if_match import EtagsDep
+from visual_memory.services.api.page_parameters import PageDep
 from visual_memory.services.api.routes.images import load_image
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.infrastructure.records.database import Within
@@ -73,14 +73,9 @@ def remove_image(
 
 @router.get("/removals")
 @requires_scope(Scope.REMOVE)
-def removals(
-    caller: CallerDep,
-    service: ServiceDep,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    before: Moment | None = None,
-) -> list[Removal]:
-    """List the removals, the latest first; with `before`, those requested before that moment."""
-    return service.removals.latest(caller.tenant, limit, before)
+def removals(caller: CallerDep, service: ServiceDep, asked: PageDep) -> Page[Removal]:
+    """List the removals, the latest first."""
+    return service.removals.latest(caller.tenant, asked)
 
 
 @router.get("/removals/{removal_id}")

@@ -13,6 +13,7 @@ from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.image import Accepted, ImageFields
 from visual_memory.schemas.labels import LabelRule
+from visual_memory.schemas.page import Page
 from visual_memory.schemas.strict_json import parse_json
 from visual_memory.services.api.authenticate import CallerDep, ServiceDep
 from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
@@ -61,7 +62,6 @@ async def read_vectors(request: Request) -> Sent:
 @router.post(
     "/vectors",
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _BODY}}}},
-    response_model_exclude_defaults=True,
 )
 @requires_scope(Scope.REMEMBER)
 def remember_vectors(
@@ -69,7 +69,7 @@ def remember_vectors(
     service: ServiceDep,
     sent: Annotated[Sent, Depends(read_vectors)],
     label_rule: LabelRuleParameter = LabelRule.REPLACE,
-) -> list[Accepted]:
+) -> Page[Accepted]:
     """Remember vectors of one of the service's encoders, at most 4,096, all or none; durable when answered.
 
     They are normalised. Such images have no picture, and no label check. An image that is stored with the vector of
@@ -78,7 +78,7 @@ def remember_vectors(
     with caller.recorded_afterwards("accept", images=len(sent.fields)):
         accepted = service.accept_vectors(caller.tenant, sent, label_rule, may_expire=caller.key.may(Scope.REMOVE))
     log.info("remembered %d vectors", len(accepted), extra={"tenant": caller.tenant})
-    return accepted
+    return Page.whole(accepted)
 
 
 async def _part(form: FormData, name: str) -> bytes:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from visual_memory.services.cli.exit_codes import exit_on_error
+from visual_memory.services.cli.first_items import first_items
 from visual_memory.services.cli.shared_options import DEFAULT_URL, AsJson, Key, Url, connect, print_json
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def audit(
-    limit: Annotated[int, typer.Option(help="How many entries, the latest first.")] = 100,
+    limit: Annotated[int, typer.Option(help="How many entries, the latest first.", min=1)] = 100,
     subject: Annotated[str | None, typer.Option(help="Only who looked at this subject.")] = None,
     url: Url = DEFAULT_URL,
     key: Key = None,
@@ -21,7 +22,7 @@ def audit(
 ) -> None:
     """Show who did what in the key's tenant: sent, viewed, changed and removed images, and changes of keys."""
     with exit_on_error(), connect(url, key) as client:
-        lines = client.audit(limit, subject)
+        lines = first_items(client.audit, limit, subject)
     if as_json:
         for line in lines:
             print_json(line.model_dump(mode="json", exclude_none=True))

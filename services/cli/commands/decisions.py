@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from visual_memory.services.cli.exit_codes import exit_on_error, fail
+from visual_memory.services.cli.first_items import first_items
 from visual_memory.services.cli.shared_options import DEFAULT_URL, AsJson, Key, Url, connect, print_json
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ POLL_SECONDS = 0.5
 
 @app.command("list")
 def list_decisions(
-    limit: Annotated[int, typer.Option(help="How many, the latest first.")] = 20,
+    limit: Annotated[int, typer.Option(help="How many, the latest first.", min=1)] = 20,
     label: Annotated[str | None, typer.Option(help="Only decisions with this label.")] = None,
     url: Url = DEFAULT_URL,
     key: Key = None,
@@ -33,7 +34,7 @@ def list_decisions(
 ) -> None:
     """List stored decisions, which were made with --store."""
     with exit_on_error(), connect(url, key) as client:
-        found = client.decisions(limit, label)
+        found = first_items(client.decisions, limit, label)
     for each in found:
         if as_json:
             print_json(each.model_dump(mode="json"))
@@ -140,7 +141,7 @@ def _wait_for_job(client: "Client", job: "ExplanationJob", *, quiet: bool) -> "E
                 fail(f"the {job.kind} could not be found: {job.error}")
             progress.update(task, description=job.stage or "waiting", completed=job.done, total=job.total or None)
             time.sleep(POLL_SECONDS)
-            job = client.question(job.id)
+            job = client.job(job.id)
     return job
 
 

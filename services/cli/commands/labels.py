@@ -20,7 +20,7 @@ def labels(
 ) -> None:
     """List every class: its images, how often the others vote right for them, and what they are confused with."""
     with exit_on_error(), connect(url, key) as client:
-        found = client.labels()
+        found = list(client.iterate(client.labels))
     if as_json:
         for each in found:
             print_json({**each.model_dump(mode="json"), "thin": each.images < thin})

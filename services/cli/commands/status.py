@@ -16,7 +16,9 @@ def status(url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson = False) -> 
     """Show whether every component of the service is ready, and its labels."""
     with exit_on_error(), connect(url, key) as client:
         readiness = client.readiness()
-        labels = client.labels() if readiness["ready"] and key else []  # readiness needs no key, labels do
+        labels = (
+            list(client.iterate(client.labels)) if readiness["ready"] and key else []
+        )  # readiness needs no key, labels do
     if as_json:
         print_json({**readiness, "labels": {each.label: each.images for each in labels}})
     else:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from visual_memory.services.cli.exit_codes import exit_on_error, fail
+from visual_memory.services.cli.first_items import first_items
 from visual_memory.services.cli.shared_options import DEFAULT_URL, AsJson, Key, Url, connect, print_json
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def load_suspects(client: "Client", kind: str | None, limit: int) -> "list[Suspe
         fail(f"there are no suspects of a kind {kind!r}: the kinds are {', '.join(Suspicion)}")
     if client.judgement().current is None:
         fail("the memory is not judged at present: run `visual-memory judge` first")
-    return client.suspects(None if kind is None else Suspicion(kind), limit)
+    return first_items(client.suspects, limit, None if kind is None else Suspicion(kind))
 
 
 def _print_suspects(found: "Sequence[Suspect]") -> None:

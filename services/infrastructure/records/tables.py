@@ -93,7 +93,8 @@ audit_subjects = Table(
     "audit_subjects",
     metadata,
     Column("number", BigId, ForeignKey(audit.c.number, ondelete="CASCADE"), primary_key=True),
-    Column("digest", String, primary_key=True, index=True),  # keyed, of a subject that was accessed
+    Column("digest", String, primary_key=True),  # keyed, of a subject that was accessed
+    Index(None, "digest", "number"),
 )
 
 sessions = Table(
@@ -166,7 +167,7 @@ removals = Table(
     Column("erased", Boolean),
     Column("erasure_note", String),
     Column("erasure_receipt", String),
-    Index(None, "tenant", "requested_at"),
+    Index(None, "tenant", "requested_at", "id"),
     Index(
         "ix_removals_unfinished",
         "step",
@@ -274,7 +275,7 @@ jobs = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("error", String),
     Column("cancelled_by", String),  # who asked for its end
-    Index(None, "tenant", "kind", "requested_at"),
+    Index(None, "tenant", "requested_at", "id"),
     Index(None, "state"),
 )
 

@@ -246,6 +246,17 @@ class Streams:
                 yield DeadLetter.read(letter_id, fields)
                 left = None if left is None else left - 1
 
+    def latest_dead(self, tenant: str, before: str | None = None) -> Iterator[DeadLetter]:
+        """Dead letters before an id, the latest first; None: all."""
+        end = "+" if before is None else f"({before}"
+        while True:
+            with translated_errors():
+                page = self._redis.xrevrange(self.keys.dead(tenant), end, "-", count=PAGE)
+            yield from (DeadLetter.read(letter_id.decode(), fields) for letter_id, fields in page)
+            if len(page) < PAGE:
+                return
+            end = f"({page[-1][0].decode()}"
+
     def drop_dead(self, tenant: str, letter_ids: Iterable[str]) -> int:
         """Delete dead letters; returns how many existed."""
         ids = [*letter_ids]

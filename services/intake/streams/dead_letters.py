@@ -5,15 +5,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import Annotated, Any
 
-from visual_memory.schemas.dead_letter import DeadLetterPage, ShownDeadLetter
+from pydantic import Field
+
+from visual_memory.schemas.dead_letter import ShownDeadLetter
 from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.list_cursor import ListCursors
+from visual_memory.schemas.page import Page, PageRequest
 from visual_memory.schemas.text_rules import respelled
 from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entry_types import DeadLetter
-from visual_memory.services.infrastructure.redis_streams.stream_keys import NOTHING, Inbox, order
+from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox, order
 
+StreamNumber = Annotated[int, Field(ge=0, lt=2**64)]
+CURSORS = ListCursors("intake/dead", tuple[StreamNumber, StreamNumber])
 MAX_BYTES = 4 * 2**20
 """Largest size of the originals on a page in bytes; a page has at least one letter."""
 AT_ONCE = 100
@@ -29,28 +35,28 @@ class DeadLetters:
 
     streams: Streams
 
-    def page(self, tenant: str, after: str | None, limit: int, *, removals: bool) -> DeadLetterPage:
-        """A page of dead letters, the oldest first.
+    def page(self, tenant: str, asked: PageRequest, *, removals: bool) -> Page[ShownDeadLetter]:
+        """A page of dead letters, the latest first; its total counts removal requests, whoever asks.
 
         Args:
             tenant: the tenant.
-            after: the cursor of the page before; None: the first page.
-            limit: the largest number of letters.
+            asked: which page.
             removals: whether failed removal requests are included.
 
         Raises:
-            InvalidRequest: `after` is no cursor.
+            InvalidCursor: the cursor is not one of this list.
         """
-        seen = (
-            letter for letter in self.streams.dead(tenant, _checked(after or NOTHING)) if removals or not _asks(letter)
-        )
-        letters, size = list[DeadLetter](), 0
-        for letter in seen:
+        before = CURSORS.decode(asked.cursor)
+        listed = self.streams.latest_dead(tenant, None if before is None else f"{before[0]}-{before[1]}")
+        total = self.streams.backlog(tenant).dead if asked.total else None
+        letters, size, following = list[DeadLetter](), 0, None
+        for letter in (each for each in listed if removals or not _asks(each)):
             size += len(letter.event)
-            if len(letters) == limit or (letters and size > MAX_BYTES):
-                return DeadLetterPage(letters=[*map(shown, letters)], cursor=letters[-1].id)
+            if len(letters) == asked.limit or (letters and size > MAX_BYTES):
+                following = CURSORS.encode(order(letters[-1].id))
+                break
             letters.append(letter)
-        return DeadLetterPage(letters=[*map(shown, letters)])
+        return Page.of(map(shown, letters), following, total, total_is_estimate=not removals)
 
     def all(self, tenant: str) -> Iterator[ShownDeadLetter]:
         """All dead letters of a tenant, the oldest first."""

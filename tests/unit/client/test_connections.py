@@ -19,6 +19,7 @@ from visual_memory.services.client import endpoints, retry_policy
 from visual_memory.services.client.http_client import AsyncClient, Client
 
 ELSEWHERE = "http://memory.example:8700"
+EMPTY = b'{"data": [], "next_cursor": null, "has_more": false}'
 
 
 class Listening(BaseHTTPRequestHandler):
@@ -27,11 +28,11 @@ class Listening(BaseHTTPRequestHandler):
     targets: list[str]
 
     def do_GET(self) -> None:
-        self.targets.append(self.path)
+        self.targets.append(self.path.partition("?")[0])
         self.send_response(200)
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", str(len(EMPTY)))
         self.end_headers()
-        self.wfile.write(b"[]")
+        self.wfile.write(EMPTY)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -91,7 +92,7 @@ def test_a_certificate_is_checked(kind: type[Client], tmp_path: Path) -> None:
         url = f"https://localhost:{port}"
         for verify in (context, tmp_path / "ca.pem", str(tmp_path / "ca.pem"), False):
             with kind(url, verify=verify) as client:
-                assert client.labels() == []
+                assert client.labels().data == []
         with kind(url) as client, pytest.raises(Unavailable, match="certificate"):
             client.labels()
 
@@ -105,7 +106,7 @@ def test_the_environment_names_certificates(
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     with listening(tls) as port, kind(f"https://localhost:{port}") as client:
-        assert client.labels() == []
+        assert client.labels().data == []
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
@@ -113,10 +114,10 @@ def test_a_proxy_is_used(kind: type[Client], monkeypatch: pytest.MonkeyPatch) ->
     with listening() as port:
         proxy = f"http://127.0.0.1:{port}"
         with kind(ELSEWHERE, proxy=proxy) as client:
-            assert client.labels() == []
+            assert client.labels().data == []
         monkeypatch.setenv("HTTP_PROXY", proxy)
         with kind(ELSEWHERE) as client:
-            assert client.labels() == []
+            assert client.labels().data == []
         assert Listening.targets == [f"{ELSEWHERE}/v1/labels"] * 2
 
 
@@ -128,5 +129,5 @@ def test_this_machine_is_reached_without_the_environment_s_proxy(
     with listening() as port:
         for host in ("127.0.0.1", "localhost"):
             with kind(f"http://{host}:{port}") as client:
-                assert client.labels() == []
+                assert client.labels().data == []
         assert Listening.targets == ["/v1/labels"] * 2

@@ -24,6 +24,7 @@ from visual_memory.services.client import error_answers, retry_policy
 from visual_memory.services.client.error_answers import error_of
 from visual_memory.services.client.http_client import Client
 
+EMPTY: dict[str, Any] = {"data": [], "next_cursor": None, "has_more": False}
 REMOVAL = RemovalRequest(filter=Filter({"subject": "ann"}), reason="a test")
 
 
@@ -42,7 +43,7 @@ class Scripted(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
-        body = json.dumps({"error": {"code": code, "message": "later"}} if code else []).encode()
+        body = json.dumps({"error": {"code": code, "message": "later"}} if code else EMPTY).encode()
         self.send_response(status)
         self.send_header("Retry-After", "1")
         self.send_header("Content-Length", str(len(body)))
@@ -113,7 +114,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 )
 def test_what_was_not_done_is_sent_again(answering: Answering, pauses: list[float], status: int, code: str) -> None:
     with answering((status, code), (status, code), (200, "")) as (client, seen):
-        assert client.labels() == []
+        assert client.labels().data == []
     assert len(seen) == 3
     assert all(pause == 1 for pause in pauses) == (status in {429, 409}), "as long as the answer says"
 

@@ -88,3 +88,12 @@ def upgrade() -> None:
     op.create_index("ix_sessions_expires_at", "sessions", ["expires_at"], unique=False)
     op.create_index("ix_sessions_key", "sessions", ["key"], unique=False)
     op.add_column("jobs", Column("cancelled_by", String(), nullable=True))
+    _replace_index("removals", ["tenant", "requested_at"], ["tenant", "requested_at", "id"])
+    _replace_index("jobs", ["tenant", "kind", "requested_at"], ["tenant", "requested_at", "id"])
+    _replace_index("audit_subjects", ["digest"], ["digest", "number"])
+
+
+def _replace_index(table: str, before: list[str], after: list[str]) -> None:
+    """Replace an index by one of the columns by which a list is paged."""
+    op.drop_index("_".join(["ix", table, *before]), table)
+    op.create_index("_".join(["ix", table, *after]), table, after, unique=False)
