@@ -21,7 +21,7 @@ from pyarrow import FixedSizeListArray, array, parquet, table
 
 from benchmarks.result_table import Row, seconds
 from benchmarks.tiny_encoder import tiny_encoder
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.services.cli.temporary_service import temporary_service
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.memory.memory_facade import Memory

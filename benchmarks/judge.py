@@ -16,7 +16,8 @@ import numpy as np
 
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
-from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.schemas.image import State, StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.services.curation.check_labels_of_new_images import CheckLabels
 from visual_memory.services.curation.judgement.judge_memory import JudgeMemory
 from visual_memory.services.curation.judgement.search_missing_neighbours import SearchMissingNeighbours

@@ -17,7 +17,8 @@ from typing import Any
 import httpx
 import numpy as np
 
-from visual_memory.schemas.image import State, now
+from visual_memory.schemas.image import State
+from visual_memory.schemas.moments import now
 from visual_memory.services.cli.temporary_service import temporary_service
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.infrastructure.storage.data_paths import DataPaths

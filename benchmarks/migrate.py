@@ -22,7 +22,8 @@ from benchmarks.process_costs import cpu_seconds
 from benchmarks.result_table import Row, seconds
 from benchmarks.sample_pictures import photographs
 from visual_memory.schemas.encoder import EncoderSpec, FillSettings
-from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.schemas.image import State, StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.services.bootstrap.encoder_commands import EncoderCommands, encoder_commands
 from visual_memory.services.bootstrap.wiring.wire_memory import encoder_records_of
 from visual_memory.services.bootstrap.wiring.wire_records import records_of

@@ -21,11 +21,6 @@ NO_PICTURE = "vector."
 """Prefix of the keys of images that came as vectors; keys of pictures contain a folder."""
 
 
-def now() -> datetime:
-    """The present moment, in UTC."""
-    return datetime.now(UTC)
-
-
 def point_id(tenant: str, image_id: str) -> str:
     """The id of an image's point: constant, and different for every tenant."""
     return str(uuid.uuid5(NAMESPACE, f"{tenant}/{image_id}"))

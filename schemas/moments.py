@@ -6,6 +6,11 @@ from typing import Annotated
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
 
+def now() -> datetime:
+    """The present moment, in UTC."""
+    return datetime.now(UTC)
+
+
 def _moment_text(value: object) -> object:
     """Refuse numbers, which could be seconds or milliseconds, and dates without a time."""
     if not isinstance(value, datetime) and not (isinstance(value, str) and "T" in value.upper()):

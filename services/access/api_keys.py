@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from visual_memory.schemas.api_key import Key, KeyRequest, NewKey
 from visual_memory.schemas.errors import NotAuthorized, NotFound
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import keys
 

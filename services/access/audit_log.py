@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from visual_memory.schemas.audit_entry import AuditEntry
 from visual_memory.schemas.errors import Unavailable, VisualMemoryError
-from visual_memory.schemas.image import now
 from visual_memory.schemas.list_cursor import CursorNumber, ListCursors
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.page import FIRST_PAGE, Page, PageRequest
 from visual_memory.services.infrastructure.records.batched_transactions import GroupedWrites
 from visual_memory.services.infrastructure.records.database import Database

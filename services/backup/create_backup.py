@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visual_memory.schemas.errors import NotFound
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.services.backup.archive_format import ArchivedPicture, Contents, Manifest
 from visual_memory.services.backup.archive_writer import ArchiveWriter, create_archive
 from visual_memory.services.infrastructure.records import backup_table_rows

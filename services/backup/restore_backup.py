@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from visual_memory.schemas.errors import Conflict, InvalidRequest
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import StoredImage, now
+from visual_memory.schemas.image import StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.receipt import Event, RestoredPayload
 from visual_memory.services.backup.archive_format import ArchivedPicture, Contents
 from visual_memory.services.backup.open_backup import BackupSource

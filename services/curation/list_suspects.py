@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from visual_memory.schemas.image import StoredImage, now
+from visual_memory.schemas.image import StoredImage
 from visual_memory.schemas.judgement import Suspect, Suspicion
 from visual_memory.schemas.list_cursor import ListCursors
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.page import FIRST_PAGE, Page, PageRequest
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.memory.memory_facade import Memory

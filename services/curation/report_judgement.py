@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from visual_memory.schemas.background_job import JobKind
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
-from visual_memory.schemas.image import State, now
+from visual_memory.schemas.image import State
 from visual_memory.schemas.judgement import ClassReport, Judgement, JudgementStatus, JudgementSummary, Suspicion
 from visual_memory.schemas.labels import LabelCount
+from visual_memory.schemas.moments import now
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.curation.judgement.update_judgement_input import voting_clauses
 from visual_memory.services.infrastructure.records.clock_check import CLOCKS_DIFFER

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from visual_memory.schemas.background_job import Job, JobKind
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
-from visual_memory.schemas.image import State, now
+from visual_memory.schemas.image import State
+from visual_memory.schemas.moments import now
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.curation.judgement.update_judgement_input import voting_clauses
 from visual_memory.services.curation.report_judgement import is_stale

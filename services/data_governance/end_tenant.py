@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from visual_memory.schemas.errors import Unavailable
-from visual_memory.schemas.image import State, now
+from visual_memory.schemas.image import State
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.receipt import Requester, TenantEndPayload
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.data_governance.delete_tenant_rows import TenantRows

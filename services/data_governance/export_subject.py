@@ -11,7 +11,8 @@ from typing import Any
 from visual_memory.schemas.errors import NotFound
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause, Filter
-from visual_memory.schemas.image import StoredImage, has_picture, now
+from visual_memory.schemas.image import StoredImage, has_picture
+from visual_memory.schemas.moments import now
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.decoding.file_formats.recognise_format import media_type
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore

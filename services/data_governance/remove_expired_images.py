@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.infrastructure.observability.log_and_continue import log_and_continue

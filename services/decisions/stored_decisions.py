@@ -22,8 +22,8 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, 
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.decision import Decision
 from visual_memory.schemas.errors import Blocked, NotFound, TooLarge
-from visual_memory.schemas.image import now
 from visual_memory.schemas.list_cursor import CursorText, ListCursors
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.page import FIRST_PAGE, Page, PageRequest
 from visual_memory.schemas.stored_decision import DecisionSummary, StoredDecision
 from visual_memory.services.decisions.concurrent_removals import ConcurrentRemovals, RequestStart

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from visual_memory.schemas.encoder import EncoderIdentity, EncoderSpec
 from visual_memory.schemas.errors import EncoderMismatch
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN, BUILT_IN_DIMENSION
 from visual_memory.services.encoding.load_encoder import identify, legacy_name, load_encoder

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from visual_memory.schemas.encoder import EncoderIdentity, EncoderSpec, FillSettings
 from visual_memory.schemas.errors import Conflict
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.encoder_contract import Encoder
 from visual_memory.services.memory.points.collection_schema import vector_name

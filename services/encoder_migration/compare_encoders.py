@@ -14,7 +14,8 @@ from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.encoder_comparison import EncoderComparison
 from visual_memory.schemas.errors import InvalidRequest, NotFound
 from visual_memory.schemas.evaluation_results import EvaluationOptions
-from visual_memory.schemas.image import ImageFields, StoredImage, now
+from visual_memory.schemas.image import ImageFields, StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.services.curation.judgement.update_judgement_input import PAGE, id_clauses, voting_clauses
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.evaluation.measures.paired_statistics import EncodedImages, compare

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, literal, select, update
 
 from visual_memory.schemas.encoder import ActiveEncoder, EncoderSpec, FillSettings
 from visual_memory.schemas.errors import Conflict, NotFound
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import active_encoder, encoders
 

@@ -11,7 +11,8 @@ from hashlib import sha256
 from visual_memory.schemas.background_job import JobState
 from visual_memory.schemas.errors import Blocked, EncoderMismatch, InvalidRequest
 from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest
-from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.schemas.image import State, StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.evaluation.evaluation_files import QueryBatch
 from visual_memory.services.evaluation.evaluation_records import Evaluations

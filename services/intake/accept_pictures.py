@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 
 from visual_memory.schemas.event import EventType
-from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage, now
+from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage
 from visual_memory.schemas.labels import LabelRule
+from visual_memory.schemas.moments import now
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.infrastructure.events.publish import Publish, publish_nothing
 from visual_memory.services.infrastructure.observability import prometheus_metrics

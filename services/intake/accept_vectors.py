@@ -7,8 +7,9 @@ from hashlib import sha256
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.event import EventType
-from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage, now
+from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage
 from visual_memory.schemas.labels import LabelRule
+from visual_memory.schemas.moments import now
 from visual_memory.services.infrastructure.events.publish import Publish, publish_nothing
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.storage.picture_store import new_keys_of_vectors

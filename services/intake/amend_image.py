@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from visual_memory.schemas.errors import Conflict, NotFound
 from visual_memory.schemas.event import EventType
 from visual_memory.schemas.field_types import FieldType, convert_metadata
-from visual_memory.schemas.image import ImagePatch, StoredImage, now
+from visual_memory.schemas.image import ImagePatch, StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.services.infrastructure.events.publish import Publish, publish_nothing
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.intake.execute_put_plan import TRIES, refuse_marked

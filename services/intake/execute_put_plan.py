@@ -7,8 +7,9 @@ from typing import Protocol
 
 from visual_memory.schemas.errors import BeingRemoved, Conflict
 from visual_memory.schemas.field_types import FieldType, convert_metadata
-from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage, has_picture, now
+from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage, has_picture
 from visual_memory.schemas.labels import LabelRule
+from visual_memory.schemas.moments import now
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore, new_keys_of_vectors
 from visual_memory.services.intake.plan_put import Plan, Rules, ToPut, planned
 from visual_memory.services.intake.retention_limits import RetentionLimits, check_expiry

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from visual_memory.schemas.errors import Forbidden, InvalidRequest
-from visual_memory.schemas.image import StoredImage, now
+from visual_memory.schemas.image import StoredImage
+from visual_memory.schemas.moments import now
 
 EVERY_OTHER = "*"
 

@@ -3,7 +3,8 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from visual_memory.schemas.image import StoredImage, now
+from visual_memory.schemas.image import StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.intake.plan_put import Plan
 from visual_memory.services.memory.memory_facade import Memory

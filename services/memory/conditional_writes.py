@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from visual_memory.schemas.filter import Clause, matches
-from visual_memory.schemas.image import StoredImage, next_revision, now, point_id
+from visual_memory.schemas.image import StoredImage, next_revision, point_id
+from visual_memory.schemas.moments import now
 from visual_memory.services.memory.points.point_filters import same_pictures, unamended
 from visual_memory.services.memory.points.point_payload import AMENDABLE, amendment, grouped_by, to_point
 from visual_memory.services.memory.points.read_and_write_points import Points, by_id

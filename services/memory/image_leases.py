@@ -7,7 +7,8 @@ from types import MappingProxyType
 
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
-from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.schemas.image import State, StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.services.memory.points.point_filters import (
     UNMARKED,
     begun_at,

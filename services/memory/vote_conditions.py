@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
 from visual_memory.schemas.filter import Clause
-from visual_memory.schemas.image import State, now
+from visual_memory.schemas.image import State
+from visual_memory.schemas.moments import now
 from visual_memory.services.memory.points.point_filters import UNMARKED, in_state, not_expired
 
 LOOK_SECONDS = 5.0

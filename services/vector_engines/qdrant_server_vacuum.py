@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import BaseModel
 from qdrant_client import QdrantClient, models
 
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.services.infrastructure.records.clock_check import is_over
 from visual_memory.services.vector_engines.engine_contract import Compaction
 

@@ -7,7 +7,8 @@ from typing import Any
 from tests.concurrency.history import Call, History, Payload
 from tests.support.wired_service import METADATA
 from visual_memory.schemas.filter import Filter, matches
-from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.schemas.image import State, StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.services.removal.refused_intake_entries import is_at_or_before
 from visual_memory.services.removal.values_named_in_filters import may_cover_text
 

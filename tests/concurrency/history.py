@@ -13,7 +13,7 @@ from tests.concurrency.scheduler import Scheduler, running_actor
 from tests.concurrency.service import Service, content
 from tests.support.intake_events import image_data, image_event
 from visual_memory.schemas.errors import VisualMemoryError
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.services.infrastructure.redis_streams.stream_keys import NOTHING
 from visual_memory.services.vector_engines.engine_contract import Vectors
 

@@ -11,8 +11,8 @@ from typing import Any
 from tests.concurrency.history import LENGTHS, hash_of
 from tests.concurrency.schedule import Schedule
 from tests.concurrency.scheduler import Fault
-from visual_memory.schemas.image import now
 from visual_memory.schemas.labels import LabelCheck
+from visual_memory.schemas.moments import now
 
 JOSE = tuple(unicodedata.normalize(form, "José") for form in ("NFC", "NFD"))
 CONTENTS = (*range(15), *range(50, 53))

@@ -8,7 +8,8 @@ from tests.concurrency.entry_checks import Entries
 from tests.concurrency.history import ACCEPTED, Call, Change, History, Payload
 from tests.support.wired_service import METADATA
 from visual_memory.schemas.filter import Filter, matches
-from visual_memory.schemas.image import State, has_picture, now
+from visual_memory.schemas.image import State, has_picture
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.removal import RemovalStatus
 from visual_memory.services.data_governance.remove_expired_images import REQUESTER
 from visual_memory.services.memory.points.point_payload import to_image

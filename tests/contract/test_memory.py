@@ -27,8 +27,9 @@ from visual_memory.schemas.errors import (
 )
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
-from visual_memory.schemas.image import State, StoredImage, now, point_id
+from visual_memory.schemas.image import State, StoredImage, point_id
 from visual_memory.schemas.image_search import ImageSort, SimilarTo
+from visual_memory.schemas.moments import now
 from visual_memory.services.memory import ordered_images
 from visual_memory.services.memory.conditional_writes import PutResult
 from visual_memory.services.memory.memory_facade import Memory

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from qdrant_client import QdrantClient, models
 
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.services.vector_engines import qdrant_server_vacuum
 from visual_memory.services.vector_engines.engine_contract import Compaction
 from visual_memory.services.vector_engines.qdrant_server import QdrantServerEngine

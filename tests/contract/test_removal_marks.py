@@ -11,7 +11,8 @@ from tests.support.memory_images import ENCODER, clauses, image, put, reject, un
 from visual_memory.schemas.encoder import FillCounts
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause, matches
-from visual_memory.schemas.image import Doubt, State, StoredImage, now
+from visual_memory.schemas.image import Doubt, State, StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.services.memory.label_conflicts import LabelConflict
 from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_filters import MARKED, UNMARKED, marked_by

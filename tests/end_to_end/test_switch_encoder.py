@@ -23,7 +23,8 @@ from visual_memory.schemas.decision import Decision, Decisions
 from visual_memory.schemas.encoder import EncoderSpec, EncoderSummary, FillSettings
 from visual_memory.schemas.errors import EncoderMismatch
 from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
-from visual_memory.schemas.image import State, now
+from visual_memory.schemas.image import State
+from visual_memory.schemas.moments import now
 from visual_memory.services.bootstrap.wiring.wire_records import records_of
 from visual_memory.services.bootstrap.wiring.wire_removal import judgements_of
 from visual_memory.services.curation.judgement.judge_memory import JudgeMemory

@@ -23,8 +23,9 @@ from visual_memory.schemas.classify_options import ClassifyOptions, Effort, Vote
 from visual_memory.schemas.encoder import FillCounts
 from visual_memory.schemas.errors import Blocked, NotFound
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import ImageFields, ImagePatch, State, now
+from visual_memory.schemas.image import ImageFields, ImagePatch, State
 from visual_memory.schemas.labels import label_paths
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.data_governance.remove_expired_images import RemoveExpiredImages
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords

@@ -15,7 +15,8 @@ from tests.support.memory_images import Owner, quick_folder
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import METADATA, TESTER, Parts, Pixels
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.schemas.image import State, StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.intake.remember_pictures import RememberPictures
 from visual_memory.services.memory.memory_facade import Memory

@@ -14,7 +14,8 @@ from tests.support.shape_pictures import picture
 from tests.support.wired_service import LIFETIMES, Hooked, Once, Parts, Pixels, back_up, encoder_spec, restore
 from visual_memory.schemas.encoder import FillCounts
 from visual_memory.schemas.errors import BeingRemoved, Blocked, InvalidRequest, InvalidVector, NotFound, Unavailable
-from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage, has_picture, now
+from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage, has_picture
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
 from visual_memory.services.memory.memory_facade import Memory

@@ -25,8 +25,9 @@ from visual_memory.schemas.api_key import KeyRequest
 from visual_memory.schemas.errors import OutOfSpace, Unavailable
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import State, now
+from visual_memory.schemas.image import State
 from visual_memory.schemas.image_search import ImageSort
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.receipt import RemovalPayload, Requester
 from visual_memory.services.api import admission_control
 from visual_memory.services.api.app import create_app

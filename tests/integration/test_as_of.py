@@ -11,7 +11,8 @@ from tests.support.shape_pictures import picture
 from tests.support.wired_service import Parts
 from visual_memory.schemas.curation_request import CurationRequest
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import MAX_HISTORY, ImagePatch, now
+from visual_memory.schemas.image import MAX_HISTORY, ImagePatch
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.curation.mute_and_relabel import CurateImages
 from visual_memory.services.voting.decide import decide

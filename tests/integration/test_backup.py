@@ -29,7 +29,8 @@ from visual_memory.schemas.api_key import KeyRequest, Scope
 from visual_memory.schemas.encoder import FillCounts
 from visual_memory.schemas.errors import Blocked, Conflict, InvalidRequest
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import ImagePatch, State, now
+from visual_memory.schemas.image import ImagePatch, State
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.receipt import Event
 from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 from visual_memory.services.access.api_keys import ApiKeys

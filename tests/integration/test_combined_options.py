@@ -12,7 +12,7 @@ from visual_memory.schemas.curation_request import CurationRequest
 from visual_memory.schemas.decision import Decision, Novelty
 from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.curation.mute_and_relabel import CurateImages
 from visual_memory.services.voting.decide import decide

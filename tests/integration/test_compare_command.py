@@ -10,7 +10,8 @@ from tests.support.memory_images import image
 from tests.support.shape_pictures import KINDS, picture
 from tests.support.tiny_encoders import dinov2
 from visual_memory.schemas.encoder import EncoderSpec
-from visual_memory.schemas.image import State, now
+from visual_memory.schemas.image import State
+from visual_memory.schemas.moments import now
 from visual_memory.services.bootstrap.encoder_commands import labelled_pictures
 from visual_memory.services.bootstrap.wiring.wire_records import records_of
 from visual_memory.services.cli.commands.encoder import app

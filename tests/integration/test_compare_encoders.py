@@ -17,7 +17,8 @@ from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import InvalidPicture, InvalidRequest, NotFound
 from visual_memory.schemas.evaluation_results import EvaluationOptions
-from visual_memory.schemas.image import ImageFields, State, StoredImage, now
+from visual_memory.schemas.image import ImageFields, State, StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.services.encoder_migration.compare_encoders import CompareEncoders, LabelledPictures
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.memory.memory_facade import Memory

@@ -14,7 +14,7 @@ from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.decision import Decision
 from visual_memory.schemas.errors import BeingRemoved, Unavailable
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.stored_decision import StoredDecision
 from visual_memory.services.decisions.concurrent_removals import RequestStart
 from visual_memory.services.decisions.remove_from_decisions import RemoveFromDecisions

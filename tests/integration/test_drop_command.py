@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from tests.support.encoder_specs import spec
 from tests.support.tiny_encoders import dinov2
 from visual_memory.schemas.encoder import EncoderSpec
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.services.bootstrap.wiring.wire_records import records_of
 from visual_memory.services.cli.commands.encoder import app
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords

@@ -13,7 +13,7 @@ from tests.support.shape_pictures import picture
 from tests.support.wired_service import Hooked, Killed, Once, Parts
 from visual_memory.schemas.errors import OutOfSpace, Unavailable
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.receipt import Event
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.infrastructure.task_queue.periodic_task_last_runs import PeriodicTaskRuns

@@ -27,7 +27,8 @@ from visual_memory.schemas.errors import (
 )
 from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import ImageFields, now
+from visual_memory.schemas.image import ImageFields
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.backup.archive_reader import ArchiveReader
 from visual_memory.services.evaluation import evaluation_job, evaluation_records, request_evaluation

@@ -18,7 +18,8 @@ from tests.support.wired_service import TESTER, Parts
 from visual_memory.schemas.classify_options import ClassifyOptions, Effort, GroupBy, Prune, Vote
 from visual_memory.schemas.decision import Decision
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.schemas.image import State, StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.voting.decide import decide

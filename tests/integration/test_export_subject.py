@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import Parts
-from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.schemas.image import State, StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.services.data_governance.export_subject import ExportSubject, ExportSummary
 from visual_memory.services.removal.intake_contract import NoIntake, QueuedEntry, QueuedImage
 

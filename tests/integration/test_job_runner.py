@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from tests.support.running_service import until
 from visual_memory.schemas.background_job import Job, JobKind, JobState
 from visual_memory.schemas.errors import InvalidRequest, NotFound, Unavailable
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.services.infrastructure.records import tables
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.task_queue.job_records import KEPT, Jobs, OwnedJob, Stopped

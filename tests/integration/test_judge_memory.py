@@ -16,8 +16,9 @@ from visual_memory.schemas.background_job import JobKind, JobState
 from visual_memory.schemas.classify_options import ClassifyOptions, Prune
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.filter import Clause, Filter
-from visual_memory.schemas.image import ImagePatch, State, now
+from visual_memory.schemas.image import ImagePatch, State
 from visual_memory.schemas.judgement import Judgement, Suspect
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.page import PageRequest
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.curation import schedule_judgements

@@ -12,7 +12,7 @@ from tests.support.broker_redis import Broker, broker
 from tests.support.running_service import suspended
 from visual_memory.schemas.api_key import Key, Scope
 from visual_memory.schemas.errors import RateLimited
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.services.access.rate_limits import RETRY_PAUSE, RateLimits
 from visual_memory.services.infrastructure.processes.private_redis import limits_url
 

@@ -13,7 +13,8 @@ from tests.support.shape_pictures import picture
 from tests.support.wired_service import NEVER, TESTER, Hooked, Killed, Once, Parts, Transactions
 from visual_memory.schemas.errors import Blocked, Unavailable
 from visual_memory.schemas.field_types import FieldType
-from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.schemas.image import State, StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.receipt import Event
 from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 from visual_memory.services.infrastructure.records.tables import leases

@@ -12,7 +12,8 @@ from tests.support.shape_pictures import picture
 from tests.support.wired_service import AT_ONCE, LIFETIMES, METADATA, NEVER, Parts, Pixels, failures
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.explanation import ReplayRequest
-from visual_memory.schemas.image import ImagePatch, now
+from visual_memory.schemas.image import ImagePatch
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 from visual_memory.services.data_governance.remove_expired_images import RemoveExpiredImages
 from visual_memory.services.intake.retention_limits import RetentionLimits

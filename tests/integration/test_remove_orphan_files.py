@@ -16,7 +16,7 @@ import pytest
 from tests.support.memory_images import ENCODER, METADATA, image, quick_folder
 from tests.support.wired_service import Hooked, close_databases, database_in, failures
 from visual_memory.schemas.errors import Unavailable
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.infrastructure.task_queue.periodic_task_last_runs import PeriodicTaskRuns
 from visual_memory.services.memory.memory_facade import Memory

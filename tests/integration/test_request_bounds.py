@@ -9,7 +9,7 @@ from visual_memory.schemas.decision import Decisions
 from visual_memory.schemas.errors import InvalidFilter, TooLarge
 from visual_memory.schemas.explanation import Intervention, PreviewRequest
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.text_rules import LABEL_LENGTH, MAX_LABELS
 from visual_memory.services.vector_engines.engine_contract import Vectors
 

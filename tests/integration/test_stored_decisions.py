@@ -19,7 +19,8 @@ from visual_memory.schemas.decision import Novelty
 from visual_memory.schemas.errors import Blocked, NotFound, Unavailable
 from visual_memory.schemas.explanation import ReplayRequest
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import ImageFields, StoredImage, now
+from visual_memory.schemas.image import ImageFields, StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.page import PageRequest
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.schemas.stored_decision import StoredDecision

@@ -14,8 +14,9 @@ from tests.support.wired_service import Hooked, Parts
 from visual_memory.schemas.curation_request import CurationRequest
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause, Filter
-from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.schemas.image import State, StoredImage
 from visual_memory.schemas.judgement import Judgement
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.curation.judgement import judge_memory, neighbour_lists, search_missing_neighbours
 from visual_memory.services.curation.judgement.judge_memory import make_judgement

@@ -3,7 +3,7 @@
 from typing import Any
 
 from visual_memory.schemas.encoder import EncoderSpec
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 
 
 def spec(name: str, **other: Any) -> EncoderSpec:

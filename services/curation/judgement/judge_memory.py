@@ -6,8 +6,9 @@ import numpy as np
 
 from visual_memory.schemas.classify_options import MAX_TIMES_K
 from visual_memory.schemas.event import EventType
-from visual_memory.schemas.image import Doubt, now
+from visual_memory.schemas.image import Doubt
 from visual_memory.schemas.judgement import CalibrationSample, Judgement
+from visual_memory.schemas.moments import now
 from visual_memory.services.curation.judgement.judgement_input import JudgementInput
 from visual_memory.services.curation.judgement.leave_one_out_votes import (
     ImagesWithNeighbours,

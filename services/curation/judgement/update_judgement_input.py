@@ -11,7 +11,8 @@ import numpy as np
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
-from visual_memory.schemas.image import Doubt, State, StoredImage, now
+from visual_memory.schemas.image import Doubt, State, StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.services.curation.judgement.judgement_input import JudgementInput, short_digest
 from visual_memory.services.curation.judgement.neighbour_lists import Mask
 from visual_memory.services.curation.judgement.vector_cache import VectorCache

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from visual_memory.schemas.decision import Decision, Neighbour
 from visual_memory.schemas.explanation import Gone, Relabelled, Replay, ReplayRequest, Reweighted
 from visual_memory.schemas.filter import Clause, matches
-from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.schemas.image import State, StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.services.classification.search_voters import WhatIf
 from visual_memory.services.decisions.explanations.classify_stored_query import ClassifyAgain, with_all_neighbours
 from visual_memory.services.decisions.scrub_decision import query_vector

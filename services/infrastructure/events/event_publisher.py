@@ -15,7 +15,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from visual_memory.schemas.event import EventType
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.services.infrastructure.events.event_entries import EventEntries
 from visual_memory.services.infrastructure.observability.json_logs import kind
 

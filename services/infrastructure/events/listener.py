@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from visual_memory.schemas.event import EventType
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.services.infrastructure.events.event_entries import BEFORE_ALL, Order, order
 
 MAX_WAITING = 256

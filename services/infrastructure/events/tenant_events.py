@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from visual_memory.schemas.errors import VisualMemoryError
 from visual_memory.schemas.event import EventType
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.services.infrastructure.events.event_entries import BEFORE_ALL, EventEntries, Fields, order
 from visual_memory.services.infrastructure.events.listener import Delivery, Listener
 from visual_memory.services.infrastructure.observability.json_logs import kind

@@ -19,7 +19,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from visual_memory.schemas.errors import OutOfSpace, Unavailable
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 
 CONNECTIONS = 16
 """Connections that a process keeps open; it opens as many more when needed."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from visual_memory.schemas.errors import NotFound, OutOfSpace
-from visual_memory.schemas.image import NO_PICTURE, has_picture, now, point_id
+from visual_memory.schemas.image import NO_PICTURE, has_picture, point_id
+from visual_memory.schemas.moments import now
 from visual_memory.services.infrastructure.storage.blob_store import (
     KEY,
     TEMPORARY,

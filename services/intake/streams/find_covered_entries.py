@@ -11,7 +11,8 @@ from typing import TypeVar
 import numpy as np
 
 from visual_memory.schemas.errors import InvalidVector, NotAnEvent, RefusedEvent, Unavailable
-from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.schemas.image import State, StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.parse_intake_event import EventImage, parse_event
 from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entry_types import (

@@ -12,8 +12,9 @@ from typing import Any
 
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
-from visual_memory.schemas.image import now, point_id
+from visual_memory.schemas.image import point_id
 from visual_memory.schemas.labels import label_paths
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.text_rules import respelled, respelled_label
 from visual_memory.services.infrastructure.records import database_flags
 from visual_memory.services.infrastructure.records.database import Database

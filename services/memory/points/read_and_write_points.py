@@ -3,7 +3,8 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
-from visual_memory.schemas.image import StoredImage, now, point_id
+from visual_memory.schemas.image import StoredImage, point_id
+from visual_memory.schemas.moments import now
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.memory.points.point_payload import to_image
 from visual_memory.services.vector_engines.engine_contract import (

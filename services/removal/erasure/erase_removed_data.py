@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from visual_memory.schemas.errors import Unavailable
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.receipt import Claim, ErasurePayload, Event
 from visual_memory.services.infrastructure.observability.log_and_continue import log_and_continue
 from visual_memory.services.infrastructure.records.resource_leases import Lease

@@ -13,7 +13,7 @@ from itertools import islice
 from visual_memory.schemas.errors import NotFound
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.services.infrastructure.observability.log_and_continue import log_and_continue
 from visual_memory.services.infrastructure.records.clock_check import is_over
 from visual_memory.services.infrastructure.storage.picture_store import FileKind, PictureFile, PictureStore

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from tests.support.encoder_specs import spec
 from visual_memory.schemas.encoder import FillSettings
 from visual_memory.schemas.errors import Conflict, NotFound
-from visual_memory.schemas.image import now
+from visual_memory.schemas.moments import now
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.infrastructure.records.database import Database
 

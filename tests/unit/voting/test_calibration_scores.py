@@ -8,8 +8,8 @@ import pytest
 
 from visual_memory.schemas.classify_options import ClassifyOptions, Vote
 from visual_memory.schemas.errors import NotJudged
-from visual_memory.schemas.image import now
 from visual_memory.schemas.judgement import CalibrationSample, Judgement
+from visual_memory.schemas.moments import now
 from visual_memory.services.voting.calibration_scores import CACHED, Calibration, calibrate, calibration_of
 
 SAMPLE = CalibrationSample(
