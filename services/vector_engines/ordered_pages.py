@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.services.vector_engines.engine_contract import Order, Payload, PointFilter, Position
+from visual_memory.services.vector_engines.read_plan import bounded_by_id, bounded_by_moment
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RESOLUTION = timedelta(microseconds=1)
@@ -29,6 +30,9 @@ class Placed(NamedTuple):
 
 class OrderedReads(Protocol):
     """The two reads of an engine from which pages are composed."""
+
+    def estimate(self, where: PointFilter) -> int:
+        """See `Engine.estimate`."""
 
     def read_by_id(self, where: PointFilter, limit: int, first: str | None) -> list[tuple[str, Payload]]:
         """Ids and payloads by ascending id, from the id `first` on."""
@@ -63,11 +67,12 @@ def _beyond(
     reads: OrderedReads, where: PointFilter, order: Order, wanted: int, moment: datetime | None
 ) -> Iterator[Placed]:
     """The points whose moments come after one; None: all that have a moment."""
+    bounded = bounded_by_moment(where, wanted + 1, reads.estimate)
     while True:
         first = None if moment is None else _next(moment, order)
         if moment is not None and first is None:
             return
-        points = reads.read_by_moment(where, order, wanted + 1, first)
+        points = reads.read_by_moment(bounded, order, wanted + 1, first)
         whole = len(points) <= wanted  # else the engine may have left out points with the last moment
         last = None if whole else points[-1].moment
         yield from sorted((each for each in points if each.moment != last), key=lambda each: _rank(each, order))
@@ -82,7 +87,8 @@ def _at(reads: OrderedReads, where: PointFilter, order: Order, wanted: int, posi
     same = Clause(order.field, FieldType.DATETIME, values=() if position.moment is None else (position.moment,))
     clause = replace(same, negated=position.moment is None)
     narrowed = replace(where, clauses=(*where.clauses, clause))
-    for point, payload in reads.read_by_id(narrowed, wanted, position.id or None):
+    bounded = bounded_by_id(narrowed, wanted, reads.estimate)
+    for point, payload in reads.read_by_id(bounded, wanted, position.id or None):
         yield Placed(position.moment, point, payload)
 
 
