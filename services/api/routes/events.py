@@ -1,6 +1,6 @@
 """Listen to the events of the caller's tenant."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
@@ -18,10 +18,24 @@ router = APIRouter(prefix="/v1", tags=["events"], route_class=AuthorizedRoute)
 MAX_SECONDS = 86_400
 _TYPE = "|".join(EventType)
 TYPES_PATTERN = f"^({_TYPE})(,({_TYPE}))*$"
+EVENT_SCHEMA: dict[str, Any] = {
+    "title": "ServerSentEvent",
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "id": {"type": "string", "description": "the event's cursor", "examples": ["1767225600000-0"]},
+        "event": {"type": "string", "description": "the event's type", "examples": [EventType.REMEMBERED]},
+        "data": {
+            "type": "string",
+            "description": "the event as JSON",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/Event"},
+        },
+    },
+}
 EVENTS = {
-    "description": "Server-sent events. `data` of each is JSON of this schema, `event` its `type`, `id` its `cursor`."
-    " A comment comes every 15 seconds without an event.",
-    "content": {"text/event-stream": {"schema": {"$ref": "#/components/schemas/Event"}}},
+    "description": "Server-sent events, each of this form. A comment comes every 15 seconds without an event.",
+    "content": {"text/event-stream": {"schema": EVENT_SCHEMA}},
 }
 
 
