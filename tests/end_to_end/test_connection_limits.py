@@ -5,12 +5,14 @@ import selectors
 import socket
 import threading
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import psutil
 import pytest
 
 from tests.support.running_service import Stack, unique
 from tests.support.shape_pictures import picture
+from visual_memory.schemas.api_key import Scope
 from visual_memory.services.api.connection_limits import MAX_CONNECTIONS
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -101,3 +103,33 @@ def test_more_connections_kept_open_than_there_may_be_shut_nobody_out(stack: Sta
             connection.sendall(GET)
             assert connection.recv(4096).startswith(b"HTTP/1.1 200 OK")
         check_served(stack, stack.child("api"))
+
+
+def test_listeners_take_neither_connections_nor_slots_of_others_and_a_key_has_so_many(stack: Stack) -> None:
+    """More than there may be other connections, each of which hears of the image that is sent."""
+    most, number = stack.settings.api.max_listeners_per_key, MAX_CONNECTIONS + 8
+    keys = [stack.new_key(stack.tenant, Scope.READ) for _ in range(number // most + 1)]
+    with contextlib.ExitStack() as kept:
+        listeners = [listener(stack, kept, keys[index // most]) for index in range(number)]
+        for each in listeners:
+            until_line(each, b"id: ")
+        with stack.caller(keys[0]) as http:
+            refused = http.get("/v1/events")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_listeners")
+        assert int(refused.headers["Retry-After"]) > 0
+        check_served(stack, stack.child("api"))
+        [image_id] = stack.teach(picture("disc"), labels=["heard"])
+        for each in listeners:
+            assert image_id.encode() in until_line(each, b"data: ")
+
+
+def listener(stack: Stack, kept: contextlib.ExitStack, key: str) -> BinaryIO:
+    """The lines that a new listener reads."""
+    connection = kept.enter_context(socket.create_connection(address(stack), timeout=30))
+    connection.sendall(b"GET /v1/events HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer %b\r\n\r\n" % key.encode())
+    return kept.enter_context(connection.makefile("rb"))
+
+
+def until_line(lines: BinaryIO, beginning: bytes) -> bytes:
+    """The next line that begins so."""
+    return next(line for line in lines if line.startswith(beginning))
