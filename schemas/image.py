@@ -17,6 +17,8 @@ from visual_memory.schemas.text_rules import FileName, ImageId, Labels, Metadata
 MAX_HISTORY = 16
 REVISION_BITS = 32
 NAMESPACE = uuid.UUID("6c1f3a52-9d0e-5b7a-8f43-2b64d1c0e9aa")
+VERSION_LENGTH = 16
+"""Hex digits of a content hash that identify the version of a thumbnail."""
 NO_PICTURE = "vector."
 """Prefix of the keys of images that came as vectors; keys of pictures contain a folder."""
 
@@ -133,6 +135,12 @@ class Image(BaseModel):
     content_hash: str
     encoder: str | None = None
     revision: int = 0
+    thumbnail_url: str | None = Field(
+        default=None,
+        description="path of its thumbnail in the service, which changes with the picture; null for an image that came"
+        " as a vector",
+        examples=["/v1/images/cat-1/thumbnail?v=9f86d081884c7d65"],
+    )
 
     @property
     def etag(self) -> str:
@@ -179,6 +187,7 @@ class StoredImage(Image):
         not_encoded: further encoders that cannot encode its picture.
         removal: the id of the removal that has marked it: until its deletion it does not vote and cannot be changed.
         vector_digests: of an image that is sent as a vector, see `services.memory.points.vector_digests`; not stored.
+        thumbnail_url: not stored: `thumbnail_url` makes it for an answer.
     """
 
     tenant: str
@@ -192,6 +201,7 @@ class StoredImage(Image):
     not_encoded: list[NotEncoded] = Field(default_factory=list)
     removal: str | None = None
     vector_digests: list[str] = Field(default_factory=list, exclude=True)
+    thumbnail_url: None = Field(default=None, exclude=True)
 
     def votes_at(self, moment: datetime) -> bool:
         """Whether it votes at a moment, if it has a vector of the encoder."""
@@ -210,6 +220,18 @@ class StoredImage(Image):
         dropped, history = history[:-MAX_HISTORY], history[-MAX_HISTORY:]
         since = dropped[-1].until if dropped else self.known_since
         return changed.model_copy(update={"history": history, "known_since": since})
+
+
+def thumbnail_version(image: StoredImage) -> str:
+    """Identifies the picture of an image among all that are stored under its id."""
+    return image.content_hash[:VERSION_LENGTH]
+
+
+def thumbnail_url(image: StoredImage) -> str | None:
+    """The path of an image's thumbnail in the API; None if it came as a vector."""
+    if not has_picture(image.picture):
+        return None
+    return f"/v1/images/{image.image_id}/thumbnail?v={thumbnail_version(image)}"
 
 
 def next_revision(revision: int) -> int:

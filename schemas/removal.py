@@ -98,7 +98,7 @@ class Removal(BaseModel):
         erase_now: whether its bytes are erased from the disk at once, and not together with those of other removals.
         waits_for: why it waits, in a sentence; null where it does not.
         images: the number of removed images; `by_state` has it by their former state; counted when all are deleted.
-        pictures: the number of these with a picture (thumbnails are never stored).
+        pictures: the number of these with a picture (each is deleted with its thumbnail).
         queued: the number of removed intake entries, waiting or dead letters, none of which was accepted as an image.
         verified_at: when it was verified that no image that meets the filter and was accepted before is left.
         receipt: the signed receipt, once it is done; keep the text byte for byte.

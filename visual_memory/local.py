@@ -22,7 +22,7 @@ from visual_memory.schemas.api_key import check_tenant
 from visual_memory.schemas.background_job import JobState
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.decision import Decisions
-from visual_memory.schemas.errors import InvalidRequest, Unavailable
+from visual_memory.schemas.errors import InvalidRequest, NotFound, Unavailable
 from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest
 from visual_memory.schemas.image import Accepted, ImageFields, StoredImage
 from visual_memory.schemas.judgement import Suspect, Suspicion
@@ -104,6 +104,20 @@ class Memory:
             self._remember(process)
         stored = process.memory.images.get(self.tenant, {each.image_id for each in accepted})
         return [each.model_copy(update={"state": stored[each.image_id].state}) for each in accepted]
+
+    def thumbnail(self, image_id: str) -> bytes:
+        """A small JPEG of an image's picture, with a longest side of at most 256 pixels.
+
+        Raises:
+            NotFound: there is no such image, or it came as a vector.
+        """
+        process = self._open_process()
+        image = process.memory.images.get(self.tenant, [image_id]).get(image_id)
+        if image is None:
+            raise NotFound(f"there is no image {image_id!r}")
+        subjects = set() if image.subject is None else {image.subject}
+        process.audit.write(self.tenant, ACTOR, "read", subjects, images=1)
+        return process.load_thumbnail(image)
 
     def classify(
         self,

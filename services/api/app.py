@@ -24,6 +24,7 @@ from visual_memory.services.api.routes import (
     health,
     images,
     metrics,
+    pictures,
     receipts,
     removals,
     vectors,
@@ -77,6 +78,7 @@ def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI
     for module in (
         classify,
         images,
+        pictures,
         vectors,
         decisions,
         removals,

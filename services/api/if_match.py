@@ -1,4 +1,8 @@
-"""Parse ``If-Match``, with which a client changes an image only if it is as the client last saw it."""
+"""Parse conditions on ETags.
+
+With ``If-Match`` a client changes an image only if it is as the client last saw it; with ``If-None-Match`` it reads
+something only if it has changed since.
+"""
 
 import re
 from typing import Annotated
@@ -26,6 +30,13 @@ def expected_etags(
     if not _TAGS.fullmatch(if_match):
         raise InvalidRequest("If-Match: send the ETag of an image, with its quotes, or *")
     return frozenset(tag for weak, tag in _TAG.findall(if_match) if not weak)
+
+
+def is_current(etag: str, if_none_match: str | None) -> bool:
+    """Return whether a client that sent this header has what the ETag identifies; weak ETags count too."""
+    if if_none_match is None:
+        return False
+    return if_none_match.strip() == "*" or etag in {tag for _, tag in _TAG.findall(if_none_match)}
 
 
 EtagsDep = Annotated[frozenset[str] | None, Depends(expected_etags)]

@@ -60,6 +60,7 @@ from visual_memory.services.infrastructure.storage.picture_store import PictureS
 from visual_memory.services.intake.accept_pictures import AcceptPictures
 from visual_memory.services.intake.accept_vectors import AcceptVectors
 from visual_memory.services.intake.amend_image import AmendImage
+from visual_memory.services.intake.load_thumbnail import LoadThumbnail
 from visual_memory.services.intake.picture_urls.fetch_url import HTTPS, FetchUrls
 from visual_memory.services.intake.streams.dead_letters import DeadLetters
 from visual_memory.services.memory.memory_facade import Memory
@@ -92,6 +93,7 @@ class ApiProcess:
     fetch: FetchUrls
     accept: AcceptPictures
     amend_image: AmendImage
+    load_thumbnail: LoadThumbnail
     accept_vectors: AcceptVectors
     classify: Classify
     rerank: Rerank
@@ -179,6 +181,7 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
                 fetch=fetch,
                 accept=accept,
                 amend_image=wire_amend_image(settings, memory, stores),
+                load_thumbnail=LoadThumbnail(memory, pictures, decoder),
                 accept_vectors=AcceptVectors(accept.put, long_timeout_memory, encoder.name, records.usable, publish),
                 classify=classify,
                 rerank=rerank,

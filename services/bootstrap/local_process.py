@@ -49,6 +49,7 @@ from visual_memory.services.infrastructure.task_queue.job_records import Jobs
 from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs
 from visual_memory.services.intake.accept_pictures import AcceptPictures
 from visual_memory.services.intake.embed_with_other_encoders import EmbedWithOtherEncoders
+from visual_memory.services.intake.load_thumbnail import LoadThumbnail
 from visual_memory.services.intake.remember_pictures import RememberPictures
 from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.optional_packages import check_installed
@@ -73,6 +74,7 @@ class LocalProcess:
     memory: Memory
     audit: AuditLog
     accept: AcceptPictures
+    load_thumbnail: LoadThumbnail
     remember: RememberPictures
     classify: Classify
     decisions: StoredDecisions
@@ -128,6 +130,7 @@ def local_process(settings: Settings) -> Iterator[LocalProcess]:
             memory=memory,
             audit=stores.audit,
             accept=wire_accept(settings, memory, stores, decoder, _no_queue, check_clock),
+            load_thumbnail=LoadThumbnail(memory, stores.pictures, decoder),
             remember=replace(remember, lease=NO_LEASE),
             classify=classify,
             decisions=stores.decisions,

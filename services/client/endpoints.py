@@ -191,6 +191,11 @@ def picture(image_id: str) -> Request[bytes]:
     return Request("GET", f"/v1/images/{image_id}/picture", _content, {})
 
 
+def thumbnail(image_id: str) -> Request[bytes]:
+    """A small JPEG of the picture, with a longest side of at most 256 pixels."""
+    return Request("GET", f"/v1/images/{image_id}/thumbnail", _content, {})
+
+
 def labels(
     where: Filter = EVERY_IMAGE, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None, total: bool = False
 ) -> Request[Page[LabelCount]]:

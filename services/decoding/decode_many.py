@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 import PIL.Image
@@ -15,11 +15,27 @@ from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.decoding.serialize_pixels import MAX_PACKED_BYTES, Size, pack, unpack
 
 BYTES_PER_PIXEL = 3
+THUMBNAIL_SIDE = 256
+"""Longest side of the thumbnail that is stored with each picture, in pixels."""
 THUMBNAIL_HEADER_BYTES = 2**16
 """Upper bound for a thumbnail's file without its pixels; each of these takes less than `BYTES_PER_PIXEL`."""
 _ERRORS = {kind.code: kind for kind in (InvalidPicture, UnsupportedFormat, TooLarge)}
 
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class CheckedPicture:
+    """What a check found out about a picture, to be stored with it.
+
+    Attributes:
+        thumbnail: a JPEG with a longest side of at most `THUMBNAIL_SIDE`; empty if a faulty decoder made none.
+        pixels: packed, as `Decoder.unpack` accepts them; None if there are more than `MAX_PACKED_BYTES`, or if the
+            decoder does not know the crop yet.
+    """
+
+    thumbnail: bytes
+    pixels: bytes | None
 
 
 class Decoder:
@@ -56,7 +72,7 @@ class Decoder:
             InvalidPicture, UnsupportedFormat, TooLarge: as there.
             DecoderFailed: it took too much time or memory, or crashed the process.
         """
-        decoded = self._decode(tenant, picture, self._max_bytes)
+        decoded, _ = self._decode(tenant, picture, self._max_bytes)
         if decoded is None:
             raise DecoderFailed("decoding this picture returned no picture")
         return PIL.Image.frombytes("RGB", *decoded)
@@ -78,7 +94,7 @@ class Decoder:
         self,
         tenant: str,
         pictures: Sequence[bytes],
-        keep: Callable[[int, bytes], object] = lambda _position, _pixels: None,
+        keep: Callable[[int, CheckedPicture], object] = lambda _position, _checked: None,
         positions: Sequence[int] | None = None,
     ) -> None:
         """Decode pictures without returning them; raises as `decode_some`.
@@ -86,37 +102,50 @@ class Decoder:
         Args:
             tenant: whose they are.
             pictures: their files.
-            keep: called with each picture's position, counted from 0, and its packed pixels, which `unpack` accepts;
-                in any order, and not for pictures of more than `MAX_PACKED_BYTES`.
+            keep: called with each picture's position, counted from 0, in any order.
             positions: of the pictures that are decoded; None: all.
         """
 
         def check_one(position: int) -> None:
-            decoded = self._decode(tenant, pictures[position], MAX_PACKED_BYTES)
-            if decoded is not None and self._packs_pixels:
-                keep(position, pack(*decoded, self.crop))
+            decoded, small = self._decode(tenant, pictures[position], MAX_PACKED_BYTES, THUMBNAIL_SIDE)
+            packed = pack(*decoded, self.crop) if decoded is not None and self._packs_pixels else None
+            keep(position, CheckedPicture(small, packed))
 
         self._map(check_one, range(len(pictures)) if positions is None else positions, len(pictures))
 
-    def thumbnail(self, tenant: str, picture: bytes, size: int) -> bytes:
+    def thumbnail(self, tenant: str, picture: bytes, side: int = THUMBNAIL_SIDE) -> bytes:
         """Make a small JPEG; as `services.decoding.pillow_decode.thumbnail`, raises as `decode_one`."""
-        max_bytes = THUMBNAIL_HEADER_BYTES + BYTES_PER_PIXEL * size**2
-        _, jpeg = self._request(tenant, {"do": "thumbnail", "size": size}, picture, max_bytes)
+        _, jpeg = self._request(tenant, {"do": "thumbnail", "side": side}, picture, _max_thumbnail_bytes(side))
         return bytes(jpeg)
 
-    def thumbnails(self, tenant: str, pictures: Sequence[bytes], size: int) -> list[bytes]:
+    def thumbnails(self, tenant: str, pictures: Sequence[bytes], side: int) -> list[bytes]:
         """Make small JPEGs; raises as `decode_some`."""
         positions = range(len(pictures))
-        return self._map(lambda position: self.thumbnail(tenant, pictures[position], size), positions, len(pictures))
+        return self._map(lambda position: self.thumbnail(tenant, pictures[position], side), positions, len(pictures))
 
-    def _decode(self, tenant: str, picture: bytes, max_bytes: int) -> tuple[Size, bytearray] | None:
-        """A picture's size and pixels; None if there are more than `max_bytes` of these."""
-        request = {"do": "decode", "view": asdict(self.crop), "most": max_bytes}
-        header, pixels = self._request(tenant, request, picture, max_bytes)
+    def _decode(
+        self, tenant: str, picture: bytes, max_bytes: int, side: int = 0
+    ) -> tuple[tuple[Size, bytearray] | None, bytes]:
+        """A picture's size and pixels, None if there are more than `max_bytes` of these; and its thumbnail.
+
+        Args:
+            tenant: whose it is.
+            picture: its file.
+            max_bytes: of the pixels.
+            side: longest side of the thumbnail; 0: none is made, and it is empty.
+        """
+        request = {"do": "decode", "view": asdict(self.crop), "most": max_bytes, "side": side}
+        expected = max_bytes + _max_thumbnail_bytes(side) if side else max_bytes
+        header, pixels = self._request(tenant, request, picture, expected)
+        small = b""
+        match header.get("thumbnail"):
+            case int(number) if side and 0 < number <= len(pixels):
+                small = bytes(pixels[-number:])
+                del pixels[-number:]
         match header.get("size"):
             case [int(width), int(height)] if width > 0 and width * height * BYTES_PER_PIXEL == len(pixels) > 0:
-                return (width, height), pixels
-        return None
+                return ((width, height), pixels), small
+        return None, small
 
     def _request(
         self, tenant: str, request: dict[str, object], picture: bytes, max_bytes: int
@@ -155,6 +184,10 @@ class Decoder:
         if errors:
             raise _with_position(errors[min(errors)], min(errors), number)
         return [results[position] for position in positions]
+
+
+def _max_thumbnail_bytes(side: int) -> int:
+    return THUMBNAIL_HEADER_BYTES + BYTES_PER_PIXEL * side**2
 
 
 def _with_position(error: BaseException, position: int, number: int) -> BaseException:

@@ -3,7 +3,7 @@
 The order makes sure that a failure at any step leaves what was stored before unchanged: hash, compare with the stored
 images, decode what is new, write the picture, put the point, and only then delete the replaced picture. A crash in
 between leaves at most a picture without a point. The decoded pixels are stored with the picture for the worker, so that
-each picture is decoded once.
+each picture is decoded once, and a thumbnail for those who look at it.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from visual_memory.schemas.event import EventType
 from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage
 from visual_memory.schemas.labels import LabelRule
 from visual_memory.schemas.moments import now
-from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.decoding.decode_many import CheckedPicture, Decoder
 from visual_memory.services.infrastructure.events.publish import Publish, publish_nothing
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.intake.execute_put_plan import NO_FENCE, PutImages, WriteFence
@@ -98,18 +98,20 @@ class AcceptPictures:
         kept = {hashes[index] for index in latest.values()}
         replaced = {index for index, image in enumerate(images) if image.content_hash not in kept}
         decoded, written = replaced | {latest[image.image_id] for image in plan.new}, dict[str, bytes]()
+        thumbnails = dict[int, bytes]()
 
         def prepare(plan: Plan) -> None:
             more = {latest[image.image_id] for image in plan.new} - decoded
             decoded.update(more)
-            self._decode(images, uploads, more)
-            files = {image.picture: uploads[latest[image.image_id]].data for image in plan.new}
-            self._write(files)
+            thumbnails.update(self._decode(images, uploads, more))
+            new = {image.picture: latest[image.image_id] for image in plan.new}
+            files = {key: uploads[index].data for key, index in new.items()}
+            self._write(files, {key: thumbnails[index] for key, index in new.items() if index in thumbnails})
             written.update(files)
 
         begun = now()
         try:
-            self._decode(images, uploads, decoded)
+            thumbnails.update(self._decode(images, uploads, decoded))
             with prometheus_metrics.stage("accept"):
                 accepted = self.put(sent, plan, prepare, rules, fence)
                 self._rewrite_lost(tenant, [*latest], written, begun)
@@ -121,27 +123,38 @@ class AcceptPictures:
         self.publish(tenant, EventType.ACCEPTED, [*latest])
         return [accepted[image_id] for image_id in ids]
 
-    def _decode(self, images: Sequence[StoredImage], uploads: Sequence[Upload], indices: Iterable[int]) -> None:
-        """Decode some of the pictures, each content once: at its first index, which an error names."""
+    def _decode(
+        self, images: Sequence[StoredImage], uploads: Sequence[Upload], indices: Iterable[int]
+    ) -> dict[int, bytes]:
+        """Decode some of the pictures, each content once: at its first index, which an error names.
+
+        Returns:
+            their thumbnails.
+        """
         first: dict[str, int] = {}
         for index, image in enumerate(images):
             first.setdefault(image.content_hash, index)
         wanted: dict[int, list[int]] = {}
         for index in indices:
             wanted.setdefault(first[images[index].content_hash], []).append(index)
+        thumbnails: dict[int, bytes] = {}
 
-        def keep(index: int, pixels: bytes) -> None:
+        def keep(index: int, checked: CheckedPicture) -> None:
             for each in wanted[index]:
-                self.put.pictures.store_pixels(images[each].picture, pixels)
+                if checked.thumbnail:
+                    thumbnails[each] = checked.thumbnail
+                if checked.pixels is not None:
+                    self.put.pictures.store_pixels(images[each].picture, checked.pixels)
 
         if wanted:
             with prometheus_metrics.stage("decode"):
                 self.decoder.check(images[0].tenant, [upload.data for upload in uploads], keep, sorted(wanted))
+        return thumbnails
 
-    def _write(self, pictures: Mapping[str, bytes]) -> None:
+    def _write(self, pictures: Mapping[str, bytes], thumbnails: Mapping[str, bytes]) -> None:
         try:
             if pictures:
-                self.put.pictures.write_many(pictures)
+                self.put.pictures.write_many(pictures, thumbnails)
         except BaseException:
             self.put.pictures.delete(pictures)
             raise
@@ -158,6 +171,6 @@ class AcceptPictures:
         lost = written.keys() - pictures.existing(written.keys())
         if lost:
             held = {image.picture for image in memory.images.get(tenant, ids).values()}
-            self._write({key: written[key] for key in lost & held})
+            self._write({key: written[key] for key in lost & held}, {})
             held = {image.picture for image in memory.images.get(tenant, ids).values()}
             pictures.delete(lost - held)  # a removal has deleted the point meanwhile

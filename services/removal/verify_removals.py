@@ -6,7 +6,7 @@ from itertools import groupby, islice
 from typing import Any
 
 from visual_memory.schemas.image import StoredImage
-from visual_memory.services.infrastructure.storage.picture_store import FileKind, PictureStore
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.receipts.check_receipt_against_log import ReceiptCheck
 from visual_memory.services.receipts.mirror.sync_mirror import MirrorSync
@@ -28,7 +28,7 @@ class Findings:
     Attributes:
         faults: what is wrong, one sentence each.
         returned: stored images that a removal covered.
-        pictures: keys of stored pictures that a removal covered.
+        pictures: keys of pictures that a removal covered, where the picture, its thumbnail or its pixels are stored.
     """
 
     removals: int = 0
@@ -116,7 +116,7 @@ class VerifyRemovals:
         for folder in self.pictures.folders_of(tenant):
             files = iter(self.pictures.files(folder))
             while some := [*islice(files, PAGE)]:
-                keys = [file.path for file in some if file.kind is FileKind.PICTURE]
-                for key in sorted(self.tombstones.removed_among(tenant, keys)):
-                    findings.faults.append(f"picture {key} is there, but a removal covered it")
-                    findings.pictures.append(key)
+                removed = self.tombstones.removed_among(tenant, [file.key for file in some if file.key is not None])
+                for file in sorted((file for file in some if file.key in removed), key=lambda file: file.path):
+                    findings.faults.append(f"the file {file.path} ({file.kind}) is there, but a removal covered it")
+                    findings.pictures.append(str(file.key))

@@ -4,13 +4,15 @@ import errno
 import os
 import threading
 import uuid
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from visual_memory.schemas.errors import NotFound, OutOfSpace, Unavailable
+from visual_memory.schemas.moments import now
 from visual_memory.services.infrastructure.storage.blob_store import BlobStore
-from visual_memory.services.infrastructure.storage.picture_store import PictureStore
+from visual_memory.services.infrastructure.storage.picture_store import FileKind, PictureStore, new_keys_of_vectors
 
 HASH = "ab" * 32
 
@@ -36,6 +38,38 @@ def test_a_picture_comes_back_until_it_is_deleted(url: str) -> None:
     assert pictures.delete([]) == 0
     with pytest.raises(NotFound):
         pictures.read(keys[0])
+
+
+def test_a_thumbnail_lies_beside_its_picture_and_goes_with_it(url: str) -> None:
+    pictures, jpeg = PictureStore(url), b"\xff\xd8small\xff\xd9"
+    first, second, third = (pictures.new_key("default", name, HASH) for name in "abc")
+    pictures.write_many({first: b"1", second: b"2", third: b"3"}, {first: jpeg, second: jpeg})
+    assert [pictures.thumbnail(key) for key in (first, second, third)] == [jpeg, jpeg, None]
+    pictures.store_thumbnail(third, jpeg[:-1])
+    assert pictures.thumbnail(third) is None, "a crash cut it"
+    pictures.store_thumbnail(third, jpeg)
+    assert pictures.thumbnail(third) == jpeg
+    assert pictures.all() == sorted([first, second, third])
+
+    pictures.delete_thumbnail(second)
+    pictures.delete_thumbnail(second)
+    assert pictures.thumbnail(second) is None
+    assert pictures.delete([first, second]) == 2
+    assert pictures.thumbnail(first) is None
+
+    def files() -> set[tuple[FileKind, str | None]]:
+        return {(file.kind, file.key) for file in pictures.files(third.rpartition("/")[0])}
+
+    assert files() == {(FileKind.PICTURE, third), (FileKind.THUMBNAIL, third)}
+    [small] = (file for file in pictures.files(third.rpartition("/")[0]) if file.kind is FileKind.THUMBNAIL)
+    assert abs(pictures.file_written_at(small) - now()) < timedelta(minutes=1)
+    assert pictures.delete_files([small]) == 1
+    assert files() == {(FileKind.PICTURE, third)}
+    pictures.store_thumbnail(third, jpeg)
+    assert pictures.delete([third]) == 1
+    assert files() == set()
+    with pytest.raises(NotFound, match="it came as a vector"):
+        pictures.thumbnail(new_keys_of_vectors(1)[0])
 
 
 def test_blobs_come_back_and_are_listed(url: str) -> None:

@@ -13,6 +13,7 @@ from tests.support.shape_pictures import picture
 from visual_memory.schemas.errors import NotFound
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, ImagePatch, State
+from visual_memory.schemas.removal import RemovalRequest
 
 
 def test_one_picture_by_multipart_is_remembered(stack: Stack) -> None:
@@ -199,9 +200,34 @@ def test_picture_and_thumbnail(stack: Stack, kind: str, named: str) -> None:
     thumb = stack.http.get(f"/v1/images/{image_id}/thumbnail")
     assert thumb.headers["content-type"] == "image/jpeg"
     with PIL.Image.open(io.BytesIO(thumb.content)) as small:
-        assert (small.format, small.size) == ("JPEG", (160, 80))
-    with PIL.Image.open(io.BytesIO(stack.http.get(f"/v1/images/{image_id}/thumbnail?size=32").content)) as smaller:
-        assert smaller.size == (32, 16)
+        assert (small.format, small.size) == ("JPEG", (256, 128))
+    assert stack.client.thumbnail(image_id) == thumb.content
+
+
+def test_a_browser_keeps_a_thumbnail_for_a_while_and_then_asks_whether_it_has_changed(stack: Stack) -> None:
+    [image_id] = stack.teach(picture("disc"), image_id=unique("one"))
+    path = f"/v1/images/{image_id}/thumbnail"
+    url = str(stack.client.image(image_id).thumbnail_url)
+    assert {image_id: url} == {
+        each.image_id: each.thumbnail_url for each in stack.client.images(Filter({"image_id": image_id})).data
+    }
+    known, asked, other = (stack.http.get(each) for each in (url, path, f"{path}?v=0"))
+    assert known.headers["cache-control"] == "private, max-age=300, immutable"
+    assert asked.headers["cache-control"] == other.headers["cache-control"] == "private, no-cache"
+    assert known.headers["vary"] == "Authorization, Cookie"
+    etag = known.headers["etag"]
+    assert (etag, known.content) == (asked.headers["etag"], asked.content)
+    for sent in (etag, f'"x", W/{etag}', "*"):
+        same = stack.http.get(path, headers={"If-None-Match": sent})
+        assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", etag)
+    assert stack.http.get(path, headers={"If-None-Match": '"x"'}).content == known.content
+
+    stack.teach(picture("bars"), image_id=image_id)
+    changed = stack.http.get(path, headers={"If-None-Match": etag})
+    assert (changed.status_code, stack.client.image(image_id).thumbnail_url == url) == (200, False)
+    assert stack.http.get(url).headers["cache-control"] == "private, no-cache", "it is another picture by now"
+    stack.client.remove(RemovalRequest(filter=Filter({"image_id": image_id}), reason="a test"))
+    assert stack.http.get(path, headers={"If-None-Match": changed.headers["etag"]}).status_code == 404
 
 
 def test_labels_are_counted(stack: Stack) -> None:

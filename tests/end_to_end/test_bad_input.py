@@ -410,11 +410,6 @@ def test_a_bad_patch_is_refused(kept: Kept, name: str, patch: dict[str, Any], sa
     kept.refuses(Bad(name, "PATCH", "/v1/images/{id}", 422, "invalid_request", says, {"json": patch}))
 
 
-@pytest.mark.parametrize("size", [0, 15, 1025, "large"])
-def test_a_bad_thumbnail_size_is_refused(kept: Kept, size: object) -> None:
-    kept.refuses(Bad("size", "GET", f"/v1/images/{{id}}/thumbnail?size={size}", 422, "invalid_request", "size"))
-
-
 def test_a_good_one_beside_the_bad_is_still_taken(stack: Stack) -> None:
     buffer = io.BytesIO()
     PIL.Image.new("RGBA", (1000, 1000), (0, 0, 0, 0)).save(buffer, "PNG")

@@ -91,7 +91,9 @@ def test_no_byte_of_what_was_removed_is_left(stack: Stack, tmp_path: Path) -> No
     [decision] = stack.client.classify([sent[1], picture("disc")], ClassifyOptions(k=3, store=True)).decisions[1:]
     assert {each.image_id for each in decision.neighbours} <= set(gone)
     embedded = vectors(stack)
-    erased, stays = [*sent, *(embedded[each] for each in gone)], [*(embedded[each] for each in kept), b"kept-source"]
+    small = {each: stack.client.thumbnail(each) for each in (*gone, *kept)}
+    erased = [*sent, *(embedded[each] for each in gone), *(small[each] for each in gone)]
+    stays = [*(embedded[each] for each in kept), *(small[each] for each in kept), b"kept-source"]
     assert all(holding(stack.data, [*TEXTS, *erased, *stays]).values()), "what is to be looked for is there before"
 
     removed = stack.client.remove(RemovalRequest(filter=Filter({"labels": "Mark-Of-Label"}), reason="asked to"))

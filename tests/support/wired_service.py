@@ -74,6 +74,7 @@ from visual_memory.services.infrastructure.storage.picture_store import PictureS
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress
 from visual_memory.services.intake.accept_pictures import AcceptPictures, Upload
 from visual_memory.services.intake.amend_image import AmendImage
+from visual_memory.services.intake.load_thumbnail import LoadThumbnail
 from visual_memory.services.intake.remember_pictures import RememberPictures
 from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.erasure.erase_removed_data import EraseRemovedData
@@ -285,6 +286,13 @@ class Parts:
     def amend_image(self, memory: object = None) -> AmendImage:
         return wire_amend_image(self.settings, cast(Memory, memory or self.memory), self.stores())
 
+    def look(self, image_id: str, memory: object = None, pictures: object = None) -> bytes:
+        """Ask for an image's thumbnail, as the API does."""
+        load = LoadThumbnail(
+            cast(Memory, memory or self.memory), cast(PictureStore, pictures or self.pictures), self.decoder
+        )
+        return load(self.held(image_id)[0])
+
     def remember(
         self,
         encoder: Pixels | None = None,
@@ -421,8 +429,12 @@ class Parts:
         return {path for path in (self.folder / "pictures").rglob("[!.]*") if path.is_file()}
 
     def pixels(self) -> set[Path]:
-        """What lies beside pictures."""
-        return {path for path in (self.folder / "pictures").rglob(".*") if path.is_file()}
+        """What lies beside pictures, but for thumbnails."""
+        return {path for path in (self.folder / "pictures").rglob(".*") if path.is_file()} - self.thumbnails()
+
+    def thumbnails(self) -> set[Path]:
+        """The thumbnails that lie beside pictures."""
+        return {*(self.folder / "pictures").rglob(".*.jpg")}
 
     def _with(self, gate: LabelCheck) -> Settings:
         curate = self.settings.curate.model_copy(update={"label_check": gate})

@@ -10,7 +10,15 @@ from pydantic import ValidationError
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.errors import InvalidRequest, NotFound
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePatch, StoredImage, point_id
+from visual_memory.schemas.image import (
+    Accepted,
+    Image,
+    ImageFields,
+    ImagePatch,
+    StoredImage,
+    point_id,
+    thumbnail_url,
+)
 from visual_memory.schemas.image_search import LATEST_FIRST, SORT_DESCRIPTION, FoundImage, ImageSearch, ImageSort
 from visual_memory.schemas.labels import LabelCount, LabelRule
 from visual_memory.schemas.list_cursor import CursorNumber, CursorText, ListCursors
@@ -18,12 +26,11 @@ from visual_memory.schemas.page import Page
 from visual_memory.schemas.strict_json import parse_json
 from visual_memory.services.api.authenticate import Caller, CallerDep, ServiceDep
 from visual_memory.services.api.authorize import CLASSIFY_OR_READ, AuthorizedRoute, requires_scope
-from visual_memory.services.api.error_responses import binary_content, describe_faults
+from visual_memory.services.api.error_responses import describe_faults
 from visual_memory.services.api.if_match import EtagsDep
 from visual_memory.services.api.page_parameters import PageDep
 from visual_memory.services.api.picture_uploads import SentImages, body_schema, read_uploads
 from visual_memory.services.bootstrap.api_process import ApiProcess
-from visual_memory.services.decoding.file_formats.recognise_format import media_type
 from visual_memory.services.intake.accept_pictures import Upload
 
 router = APIRouter(prefix="/v1", tags=["images"], route_class=AuthorizedRoute)
@@ -105,7 +112,7 @@ def search_images(caller: CallerDep, service: ServiceDep, search: ImageSearch) -
     clauses = search.filter.clauses(service.memory.metadata)
     found = service.memory.similar.nearest(caller.tenant, search.similar_to, search.limit, clauses)
     caller.log_read(len(found), search.filter.named("subject") | subjects_of(each for each, _ in found))
-    shown = [(FoundImage.model_validate(each, from_attributes=True), similarity) for each, similarity in found]
+    shown = [(as_image(each, FoundImage), similarity) for each, similarity in found]
     return Page.whole(each.model_copy(update={"similarity": similarity}) for each, similarity in shown)
 
 
@@ -115,7 +122,7 @@ def image(caller: CallerDep, service: ServiceDep, image_id: str, response: Respo
     """Return an image with its state and fields; the ETag identifies this version of fields and picture."""
     found = load_image_to_show(service, caller, image_id)
     response.headers["ETag"] = found.etag
-    return as_image(found)
+    return as_image(found, Image)
 
 
 @router.patch("/images/{image_id}")
@@ -134,27 +141,7 @@ def amend(
     if not caller.key.may(Scope.READ):
         return Accepted(image_id=image_id, state=amended.state)
     caller.log_read(1, subjects_of([amended]))
-    return as_image(amended)
-
-
-@router.get("/images/{image_id}/picture", response_class=Response, responses=binary_content("image/*"))
-@requires_scope(Scope.READ)
-def picture(caller: CallerDep, service: ServiceDep, image_id: str) -> Response:
-    """Return the picture as it was sent."""
-    data = service.pictures.read(load_image_to_show(service, caller, image_id).picture)
-    return Response(data, media_type=media_type(data), headers=NO_STORE_HEADERS)
-
-
-@router.get("/images/{image_id}/thumbnail", response_class=Response, responses=binary_content("image/jpeg"))
-@requires_scope(Scope.READ)
-def thumb(
-    caller: CallerDep, service: ServiceDep, image_id: str, size: Annotated[int, Query(ge=16, le=1024)] = 160
-) -> Response:
-    """Return a small JPEG of the picture, made for each request, so that none is stored."""
-    data = service.pictures.read(load_image_to_show(service, caller, image_id).picture)
-    return Response(
-        service.decoder.thumbnail(caller.tenant, data, size), media_type="image/jpeg", headers=NO_STORE_HEADERS
-    )
+    return as_image(amended, Image)
 
 
 @router.get("/labels")
@@ -184,7 +171,7 @@ def _page(caller: Caller, service: ApiProcess, search: ImageSearch, kind: type[S
     found, following = service.memory.in_order.page(caller.tenant, clauses, search.sort, search.limit, search.cursor)
     caller.log_read(len(found), search.filter.named("subject") | subjects_of(found))
     total = service.memory.in_order.total(caller.tenant, clauses) if search.total else None
-    shown = [kind.model_validate(each, from_attributes=True) for each in found]
+    shown = [as_image(each, kind) for each in found]
     if total is None:
         return Page.of(shown, following)
     return Page.of(shown, following, total.images, total_is_estimate=total.is_estimate)
@@ -214,9 +201,10 @@ def subjects_of(images: Iterable[StoredImage]) -> set[str]:
     return {image.subject for image in images if image.subject is not None}
 
 
-def as_image(stored: StoredImage) -> Image:
+def as_image(stored: StoredImage, kind: type[Shown]) -> Shown:
     """Return the public fields of a stored image."""
-    return Image.model_validate(stored, from_attributes=True)
+    image = kind.model_validate(stored, from_attributes=True)
+    return image.model_copy(update={"thumbnail_url": thumbnail_url(stored)})
 
 
 def parse_filter(text: str) -> Filter:

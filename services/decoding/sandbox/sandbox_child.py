@@ -29,7 +29,7 @@ from PIL import (  # noqa: F401 - Pillow imports them on first use, when files c
 from visual_memory.schemas.errors import VisualMemoryError
 from visual_memory.services.decoding.file_formats import heif  # noqa: F401 - as above; it registers its readers
 from visual_memory.services.decoding.picture_limits import PictureLimits
-from visual_memory.services.decoding.pillow_decode import decode, thumbnail
+from visual_memory.services.decoding.pillow_decode import decode, decode_with_thumbnail, thumbnail
 from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
 from visual_memory.services.decoding.sandbox import linux_privileges
 from visual_memory.services.decoding.sandbox.landlock import forbid_files
@@ -70,7 +70,8 @@ def handle_request(request: Header, picture: bytes, limits: PictureLimits) -> tu
 
     Args:
         request: ``do``: ``decode`` with a crop as ``view``, whose pixels are returned if there are at most ``most``
-            bytes of them; or ``thumbnail`` with the longest side as ``size``.
+            bytes of them, followed by a thumbnail if its longest side is given as ``side``; or ``thumbnail`` with that
+            ``side``. The answer's ``thumbnail`` is the number of bytes of the thumbnail.
         picture: the bytes of its file.
         limits: the largest picture that is accepted.
 
@@ -78,10 +79,13 @@ def handle_request(request: Header, picture: bytes, limits: PictureLimits) -> tu
         VisualMemoryError: as `decode`.
     """
     if request["do"] == "thumbnail":
-        return {}, thumbnail(picture, request["size"], limits)
-    decoded = decode(picture, limits, PreprocessingCrop(**request["view"]))
+        return {}, thumbnail(picture, request["side"], limits)
+    crop, side = PreprocessingCrop(**request["view"]), request.get("side")
+    decoded, small = (
+        decode_with_thumbnail(picture, limits, crop, side) if side else (decode(picture, limits, crop), b"")
+    )
     fits = 3 * decoded.width * decoded.height <= request["most"]
-    return {"size": decoded.size}, decoded.tobytes() if fits else b""
+    return {"size": decoded.size, "thumbnail": len(small)}, (decoded.tobytes() if fits else b"") + small
 
 
 def _give_up_rights(parent: int, memory: int) -> dict[str, bool]:

@@ -105,10 +105,7 @@ class BlobStore:
         Raises:
             NotFound: there is none.
         """
-        path = self._path(key)
-        with translate_errors(key):
-            moment: datetime = self._files.modified(path)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return self._written_at(self._path(key), key)
 
     def delete(self, keys: Iterable[str]) -> int:
         """Delete blobs; durable when it returns. Returns how many there were.
@@ -169,6 +166,11 @@ class BlobStore:
         """Return if the filesystem answers."""
         with translate_errors(""):
             self._files.exists(self._root)
+
+    def _written_at(self, path: str, name: str) -> datetime:
+        with translate_errors(name):
+            moment: datetime = self._files.modified(path)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
     def _write_durably(self, blobs: Mapping[Path, bytes]) -> None:
         """Write temporary files and rename them.

@@ -16,7 +16,8 @@ from tests.support.damaged_pictures import SEEDS, mutated, outcome
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.decoding.file_formats.webp import read_webp_size
 from visual_memory.services.decoding.picture_limits import PictureLimits
-from visual_memory.services.decoding.pillow_decode import decode, thumbnail
+from visual_memory.services.decoding.pillow_decode import decode, decode_with_thumbnail, thumbnail
+from visual_memory.services.decoding.preprocessing_crop import NO_CROP
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 
 # As decoding itself asks for outside of pytest, so that the paths behind a warning are tested too.
@@ -39,8 +40,9 @@ def attack(decoder: Decoder, data: bytes) -> str:
     confined = outcome(partial(decoder.decode_one, "a"), data)
     assert confined[0] in ALLOWED, confined
     assert outcome(partial(decode, limits=LIMITS), data) == confined
-    small = outcome(partial(decoder.thumbnail, "a", size=16), data)
-    assert outcome(partial(thumbnail, size=16, limits=LIMITS), data) == small
+    assert outcome(lambda data: decode_with_thumbnail(data, LIMITS, NO_CROP, 16)[0], data) == confined
+    small = outcome(partial(decoder.thumbnail, "a", side=16), data)
+    assert outcome(partial(thumbnail, side=16, limits=LIMITS), data) == small
     return str(confined[0])
 
 

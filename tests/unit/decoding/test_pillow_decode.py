@@ -13,7 +13,7 @@ from tests.support.damaged_pictures import BLUE, GREEN, RED, WHITE, packed, quar
 from visual_memory.schemas.errors import InvalidPicture, TooLarge, UnsupportedFormat
 from visual_memory.services.decoding.file_formats.recognise_format import media_type
 from visual_memory.services.decoding.picture_limits import PictureLimits
-from visual_memory.services.decoding.pillow_decode import decode, thumbnail
+from visual_memory.services.decoding.pillow_decode import decode, decode_with_thumbnail, thumbnail
 from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
 
 # As decoding itself asks for outside of pytest, so that the paths behind a warning are tested too.
@@ -457,6 +457,35 @@ def test_a_thumbnail_is_a_small_upright_jpeg_without_metadata() -> None:
     assert_near(corners(small), [BLUE, RED, WHITE, GREEN])
     assert not small.getexif()
     assert {"exif", "comment", "icc_profile", "xmp"}.isdisjoint(small.info)
+
+
+@pytest.mark.parametrize(
+    ("size", "crop"),
+    [
+        ((2000, 1500), PreprocessingCrop(256, 224)),
+        ((900, 900), PreprocessingCrop(96, 96)),
+        ((300, 200), PreprocessingCrop(256, 224, version=1)),
+        ((100, 40), PreprocessingCrop()),
+        ((1, 3000), PreprocessingCrop(64)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_thumbnail_comes_with_the_pixels_of_the_encoder(
+    size: tuple[int, int], crop: PreprocessingCrop, kind: str
+) -> None:
+    """Whatever the encoder needs of a picture: its pixels are the same, and the thumbnail is of all of it."""
+    limits = PictureLimits(10**7, 10**7)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    data = packed(quarters().resize(size), kind, exif=exif)
+    decoded, small = decode_with_thumbnail(data, limits, crop, 256)
+    expected = decode(data, limits, crop)
+    assert (decoded.size, decoded.tobytes()) == (expected.size, expected.tobytes())
+    found, alone = (PIL.Image.open(io.BytesIO(each)) for each in (small, thumbnail(data, 256, limits)))
+    scale = min(1, 256 / max(size))
+    assert found.size == alone.size == (max(1, round(size[1] * scale)), max(1, round(size[0] * scale)))
+    if min(size) > 8:
+        assert_near(corners(found), [BLUE, RED, WHITE, GREEN])
 
 
 def test_a_thumbnail_of_a_small_picture_keeps_its_size() -> None:

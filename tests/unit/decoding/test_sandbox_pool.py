@@ -21,7 +21,7 @@ from tests.support.running_service import suspended, until
 from tests.support.shape_pictures import as_file, picture
 from tests.support.tiff_writer import DEFLATE, Written, tiff
 from visual_memory.schemas.errors import DecoderFailed, InvalidPicture, TooLarge, Unavailable, UnsupportedFormat
-from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.decoding.decode_many import THUMBNAIL_SIDE, CheckedPicture, Decoder
 from visual_memory.services.decoding.picture_limits import PictureLimits
 from visual_memory.services.decoding.pillow_decode import decode, thumbnail
 from visual_memory.services.decoding.sandbox import sandbox_protocol
@@ -79,7 +79,13 @@ def test_the_answers_are_those_of_decoding_in_this_process(decoder: Decoder) -> 
         found, expected = decoder.decode_one(TENANT, data), decode(data, LIMITS)
         assert (found.mode, found.size, found.tobytes()) == ("RGB", expected.size, expected.tobytes())
         assert decoder.thumbnail(TENANT, data, 32) == thumbnail(data, 32, LIMITS)
-        decoder.check(TENANT, [data])
+        checked: dict[int, CheckedPicture] = {}
+        decoder.check(TENANT, [data], checked.__setitem__)
+        each = checked[0]
+        assert each.thumbnail == thumbnail(data, THUMBNAIL_SIDE, LIMITS)
+        unpacked = decoder.unpack(each.pixels or b"")
+        assert unpacked is not None
+        assert unpacked.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize(
