@@ -24,6 +24,7 @@ NAMES = (
     "search",
     "classify",
     "serve",
+    "thumbnails",
     "votes",
     "exact_neighbours",
     "events",

@@ -133,6 +133,18 @@ def _killed_while_accepting(schedule: Schedule, chance: Random) -> None:
     schedule.add("worker", schedule.service.work)
 
 
+def _looked_at(schedule: Schedule, chance: Random) -> None:
+    _taught(schedule, 2)
+    service, clients = schedule.service, schedule.clients
+    service.drop_thumbnails()
+    for each in range(2):
+        schedule.add(f"viewer {each}", partial(service.look, f"ann-{each}"))
+    schedule.add("another viewer", partial(service.look, "ann-0"))
+    schedule.add("removal", partial(clients.remove, image_id="ann-0"))
+    schedule.add("sender", partial(clients.send, 10, f"ann-{chance.randrange(2)}", labels=["dog"]))
+    schedule.add("worker", service.work)
+
+
 def _kept_decisions(schedule: Schedule, chance: Random) -> None:
     _taught(schedule, 2)
     _taught(schedule, 2, subject="bob", label="dog", first=50)
@@ -268,6 +280,13 @@ ROWS = {
         "an API killed while it accepts, sent again, removed, compacted",
         _killed_while_accepting,
         (Fault.KILLED,),
+        erase=True,
+    ),
+    "looked at": Row(
+        3,
+        "thumbnails made while their images are removed or replaced, one process killed or standing still, compacted",
+        _looked_at,
+        (Fault.STANDS_STILL, Fault.KILLED),
         erase=True,
     ),
     "decisions": Row(3, "decisions stored with a filter, a picture or neighbours that are removed", _kept_decisions),

@@ -313,8 +313,9 @@ def _left(history: History) -> Iterator[str]:
     for file in sorted(pictures - files):
         yield f"the picture {file} is gone"
     left = hidden - {history.service.pixels_of(picture) for picture in pictures}
+    left -= {history.service.thumbnail_of(picture) for picture in pictures}
     if is_erased and left:
-        yield f"{len(left)} files of pixels are left"
+        yield f"{len(left)} files of pixels or thumbnails are left"
     yield from _left_decisions(history)
     yield from _left_judgements(history)
 

@@ -21,7 +21,7 @@ from tests.support.intake_redis import intake_server
 from tests.support.wired_service import Pixels, settings_in
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.decision import Decision
-from visual_memory.schemas.errors import Unavailable
+from visual_memory.schemas.errors import NotFound, Unavailable
 from visual_memory.schemas.image import Accepted, ImageFields, ImagePatch, StoredImage
 from visual_memory.schemas.labels import LabelCheck
 from visual_memory.schemas.receipt import Requester
@@ -48,13 +48,14 @@ from visual_memory.services.bootstrap.wiring.wire_use_cases import (
 )
 from visual_memory.services.curation.judgement.judgement_input import short_digest
 from visual_memory.services.data_governance.remove_expired_images import RemoveExpiredImages
-from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.decoding.decode_many import CheckedPicture, Decoder
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import metadata
 from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.intake.accept_pictures import AcceptPictures, Upload
 from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
 from visual_memory.services.intake.amend_image import AmendImage
+from visual_memory.services.intake.load_thumbnail import LoadThumbnail
 from visual_memory.services.intake.streams.accept_image_entries import AcceptImageEntries
 from visual_memory.services.intake.streams.find_covered_entries import StreamIntakeQueue
 from visual_memory.services.intake.streams.publish_results import PublishResults
@@ -84,11 +85,19 @@ class PlainDecoder:
     """Makes of any bytes a picture of its own, in this process."""
 
     def check(
-        self, _tenant: str, pictures: Sequence[bytes], keep: Callable[[int, bytes], object], places: Sequence[int]
+        self,
+        _tenant: str,
+        pictures: Sequence[bytes],
+        keep: Callable[[int, CheckedPicture], object],
+        places: Sequence[int],
     ) -> None:
-        """Keep of each what `unpack` takes."""
+        """Keep of each what `unpack` takes, and a thumbnail."""
         for place in places:
-            keep(place, pictures[place])
+            keep(place, CheckedPicture(self.thumbnail("", pictures[place]), pictures[place]))
+
+    def thumbnail(self, _tenant: str, picture: bytes) -> bytes:
+        """What begins and ends as a JPEG."""
+        return b"\xff\xd8" + picture + b"\xff\xd9"
 
     def unpack(self, pixels: bytes) -> PIL.Image.Image:
         """The picture of what was kept."""
@@ -182,6 +191,20 @@ class Service:
     def accept(self) -> AcceptPictures:
         """As an API has it."""
         return wire_accept(self.settings, self.memory, self.stores, self.decoder, self.enqueued.append)
+
+    def look(self, image_id: str) -> bytes | None:
+        """Ask for an image's thumbnail; None if it is not there."""
+        found = self.memory.images.get(self.tenant, [image_id]).get(image_id)
+        load = LoadThumbnail(self.memory, self.stores.pictures, self.decoder)
+        with suppress(NotFound):
+            return None if found is None else load(found)
+        return None
+
+    def drop_thumbnails(self) -> None:
+        """Leave the pictures as an earlier version did."""
+        for file in self.picture_files():
+            if file.endswith(".jpg"):
+                (self.place.settings.data / "pictures" / file).unlink()
 
     @property
     def amend_image(self) -> AmendImage:
@@ -367,6 +390,11 @@ class Service:
         """Where that lies which a picture was decoded to."""
         pictures = self.stores.pictures
         return str(pictures._pixels_of(picture).relative_to(self.place.settings.data / "pictures"))
+
+    def thumbnail_of(self, picture: str) -> str:
+        """Where the thumbnail of a picture lies."""
+        folder, _, name = picture.rpartition("/")
+        return f"{folder}/.{name}.jpg"
 
     def picture_files(self) -> set[str]:
         """Keys of pictures, and what lies beside them."""

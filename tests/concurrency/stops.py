@@ -21,6 +21,7 @@ from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEn
 
 ENGINE_READS = ("retrieve", "scroll", "oldest", "export", "count", "facet", "query_batch")
 STORE_WRITES = ("write_many", "delete")
+THUMBNAIL_CHANGES = ("store_thumbnail", "delete_thumbnail")
 STORE_READS = ("read", "exists", "existing", "list")
 STREAM_CALLS = (
     "add",
@@ -93,6 +94,8 @@ def stops(clock: Clock, observer: Observer) -> Iterator[None]:
             change(EdgeEngine, name, lambda inner: _at(f"engine {inner.__name__}", inner))
         for name in STORE_WRITES:
             change(BlobStore, name, lambda inner: _at(f"store {inner.__name__}", inner))
+        for name in THUMBNAIL_CHANGES:
+            change(PictureStore, name, lambda inner: _at(f"store {inner.__name__}", inner))
         for name in STORE_READS:
             change(BlobStore, name, _quietly)
         for name in QUIET:
