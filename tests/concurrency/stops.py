@@ -19,7 +19,7 @@ from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
-ENGINE_READS = ("retrieve", "scroll", "oldest", "export", "count", "facet", "query_batch")
+ENGINE_READS = ("retrieve", "scroll", "scroll_ordered", "export", "count", "facet", "query_batch")
 STORE_WRITES = ("write_many", "delete")
 THUMBNAIL_CHANGES = ("store_thumbnail", "delete_thumbnail")
 STORE_READS = ("read", "exists", "existing", "list")
