@@ -8,8 +8,16 @@ from unittest import mock
 
 from sqlalchemy import Connection
 
-from visual_memory.schemas import image
+from visual_memory.schemas import moments
 from visual_memory.services.infrastructure.records.database import Database
+
+
+class AnyMoment(type):
+    """Takes every moment for one of a class of moments, so that this can stand for `datetime`."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        """Whether it is a moment."""
+        return isinstance(instance, datetime)
 
 
 class Clock:
@@ -26,10 +34,10 @@ class Clock:
 @contextmanager
 def moved_by(clock: Clock) -> Iterator[None]:
     """The service goes by this clock, and so does its database; within another's, by both."""
-    present: type[datetime] = vars(image)["datetime"]
+    present: type[datetime] = vars(moments)["datetime"]
     moment = Database.moment
 
-    class Moved(datetime):
+    class Moved(datetime, metaclass=AnyMoment):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> Self:
             return cast(Self, present.now(tz) + clock.ahead)
@@ -38,5 +46,5 @@ def moved_by(clock: Clock) -> Iterator[None]:
         told = moment(database, connection)
         return told if database.is_sqlite else told + clock.ahead  # SQLite goes by the process's, which is moved
 
-    with mock.patch.object(image, "datetime", Moved), mock.patch.object(Database, "moment", moved):
+    with mock.patch.object(moments, "datetime", Moved), mock.patch.object(Database, "moment", moved):
         yield
