@@ -216,7 +216,7 @@ def removal(tenant: Callable[[str], Tenant]) -> Rows:
 
 def remove(own: Tenant) -> None:
     """Request a removal and wait until it is done."""
-    asked = {"filter": {"source": "gone"}, "reason": "measured", "dry_run": False}
+    asked = {"filter": {"source": "gone"}, "reason": "measured"}
     said = own.call("POST", "/v1/removals", json=asked).json()
     wait(lambda: own.call("GET", f"/v1/removals/{said['id']}").json()["status"] == "done")
 

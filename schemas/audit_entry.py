@@ -30,7 +30,7 @@ class AuditEntry(BaseModel):
     action: str = Field(
         description=(
             "`accept`, `amend`, `read`, `remove`, `judge`, `mute`, `unmute`, `relabel`, `decisions.delete`, "
-            "`evaluations.request`, `evaluations.add`, `evaluations.start`, `evaluations.delete`, "
+            "`evaluations.request`, `evaluations.add`, `evaluations.start`, `evaluations.delete`, `jobs.cancel`, "
             "`intake.users.add`, `intake.users.remove`, `intake.dead.replay`, `intake.dead.drop`, "
             "`keys.make`, `keys.revoke`, `keys.rotate`, `compact`, `verify-removals`, `backup`, `restore`, "
             "`tenants.end`; the last five have the tenant `*`, all tenants. `export` and `read` of a subject "
@@ -53,7 +53,10 @@ class AuditEntry(BaseModel):
         default=None, exclude_if=is_none, description="the id of the removal", examples=["4f1c0a7b9d2e"]
     )
     job: str | None = Field(
-        default=None, exclude_if=is_none, description="the id of the job that was started", examples=["4f1c0a7b9d2e"]
+        default=None,
+        exclude_if=is_none,
+        description="the id of the job that was started or cancelled",
+        examples=["4f1c0a7b9d2e"],
     )
     evaluation: str | None = Field(
         default=None,

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
 class JobKind(StrEnum):
@@ -15,37 +15,52 @@ class JobKind(StrEnum):
 
 
 class JobState(StrEnum):
-    """The state of a job; ``collecting``: it waits for data from its caller."""
+    """The state of a job; ``collecting``: it waits for data from its caller; the last three are its end."""
 
     COLLECTING = "collecting"
     WAITING = "waiting"
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+OPEN = (JobState.WAITING, JobState.RUNNING)
+"""A worker runs the job, or will."""
+ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
 
 class Job(BaseModel):
-    """A job of one tenant.
-
-    Attributes:
-        requested_by: who requested it, as the API knows them.
-        touched_at: the worker's last heartbeat.
-        stage: the current stage, in a word or two.
-        done: progress within the stage, out of `total`; 0 of 0 before it is known.
-        attempts: how often a worker began the job.
-        error: why it failed, in a sentence; else null.
-    """
+    """A job of one tenant."""
 
     model_config = ConfigDict(frozen=True)
 
-    id: str
-    kind: JobKind
-    state: JobState
-    requested_by: str
-    requested_at: AwareDatetime
-    touched_at: AwareDatetime | None = None
-    stage: str = ""
-    done: int = 0
-    total: int = 0
-    attempts: int = 0
-    error: str | None = None
+    id: str = Field(description="the id of the job", examples=["0b9c8f3e-6a55-4a8e-9d4c-2f3f5f0f6a10"])
+    kind: JobKind = Field(description="the kind of work", examples=[JobKind.EVALUATION])
+    state: JobState = Field(
+        description="the state; `done`, `failed` and `cancelled` are final, and only `done` has a result",
+        examples=[JobState.RUNNING],
+    )
+    requested_by: str = Field(
+        description="who requested it: the name of the key, and its id", examples=["reports (key 5f0c2a9be310)"]
+    )
+    requested_at: AwareDatetime = Field(description="when it was requested", examples=["2026-05-03T10:15:00Z"])
+    touched_at: AwareDatetime | None = Field(
+        default=None,
+        description="the worker's last heartbeat, or the moment of the end; null before a worker begins",
+        examples=["2026-05-03T10:15:04Z"],
+    )
+    stage: str = Field(
+        default="", description="the current stage, in a word or two; empty before it begins", examples=["voted"]
+    )
+    done: int = Field(default=0, description="how much of the stage is done, out of `total`", examples=[300])
+    total: int = Field(default=0, description="the size of the stage; 0 before it is known", examples=[1200])
+    attempts: int = Field(default=0, description="how often a worker began the job", examples=[1])
+    error: str | None = Field(
+        default=None, description="why it failed, in a sentence; else null", examples=["the memory has no images"]
+    )
+    cancelled_by: str | None = Field(
+        default=None,
+        description="who cancelled it: the name of the key, and its id; else null",
+        examples=["reports (key 5f0c2a9be310)"],
+    )

@@ -6,7 +6,6 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from visual_memory.schemas.background_job import Job
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.decision import Decision, Neighbour
 from visual_memory.schemas.filter import MAX_VALUES, Filter
@@ -208,19 +207,3 @@ class Influence(BaseModel):
     images: list[InfluentialImage]
     labels: list[Weight]
     sources: list[Weight]
-
-
-class ExplanationJob(Job):
-    """An explanation as a job, where it takes longer than a request; a removal deletes it with its result.
-
-    Attributes:
-        decision: the id of the decision whose counterfactual is computed.
-        last: the number of the latest decisions for which influence is computed.
-        counterfactual: the result, once the job is done.
-        influence: the result, once the job is done.
-    """
-
-    decision: str | None = None
-    last: int | None = None
-    counterfactual: Counterfactual | None = None
-    influence: Influence | None = None

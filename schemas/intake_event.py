@@ -154,22 +154,10 @@ class ImageEvent(_Envelope):
         return self
 
 
-class RemovalData(RemovalRequest):
-    """What to remove and why, as in the API, without a dry run."""
-
-    dry_run: Annotated[bool, Field(json_schema_extra={"const": False})] = False
-
-    @model_validator(mode="after")
-    def _refuse_dry_run(self) -> Self:
-        if self.dry_run:
-            raise ValueError("dry_run: an event has no response: use the API to preview a removal")
-        return self
-
-
 class RemovalEvent(_Envelope):
     """A request for a removal, as CloudEvents 1.0 in JSON."""
 
     type: Literal["visual-memory.removal.v1"] = Field(
         description="the type of the event", examples=["visual-memory.removal.v1"]
     )
-    data: RemovalData = Field(description="the removal")
+    data: RemovalRequest = Field(description="the removal")

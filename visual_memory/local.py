@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from visual_memory.schemas.api_key import check_tenant
-from visual_memory.schemas.background_job import JobState
+from visual_memory.schemas.background_job import OPEN, JobState
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.decision import Decisions
 from visual_memory.schemas.errors import InvalidRequest, NotFound, Unavailable
@@ -45,7 +45,6 @@ except ModuleNotFoundError as missing:
 
 ACTOR = "local"
 """Who acted, in the audit log and in receipts."""
-OPEN = {JobState.WAITING, JobState.RUNNING}
 
 
 class Memory:
@@ -140,8 +139,6 @@ class Memory:
         With ``erase_now`` the removed bytes are erased from the disk too; otherwise a service erases them later, or
         ``visual-memory compact``.
         """
-        if request.dry_run:
-            raise InvalidRequest("a dry run removes nothing: leave out dry_run")
         process = self._open_process()
         with self._changing, process.intake():
             removal = process.removal_steps.request(self.tenant, request, Requester(name=ACTOR))

@@ -1,7 +1,8 @@
 """Create a backup: points, pictures and records in one signed file that any engine and either database can restore.
 
 What was derived from images is excluded: judgements, evaluations, questions. Records are read after the points, so that
-they include every removal of a point that was read.
+they include every removal of a point that was read. The service records each backup, because previews of removals name
+the backups that hold their images; a restore records the backup that it restored.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from visual_memory.schemas.moments import now
 from visual_memory.services.backup.archive_format import ArchivedPicture, Contents, Manifest
 from visual_memory.services.backup.archive_writer import ArchiveWriter, create_archive
 from visual_memory.services.infrastructure.records import backup_table_rows
+from visual_memory.services.infrastructure.records.backup_records import record_backup
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.upgrade_schema import HEAD
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
@@ -62,7 +64,9 @@ class CreateBackup:
                 for picture in self._pictures(page):
                     archive.picture(picture)
             self._write_records(archive)
-            return archive.end(manifest, self.signer).contents
+            contents = archive.end(manifest, self.signer).contents
+            record_backup(self.database, manifest.begun_at)  # before the file gets its name
+            return contents
 
     def _point_pages(self) -> Iterator[Sequence[Point]]:
         cursor = None

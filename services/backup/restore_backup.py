@@ -21,6 +21,7 @@ from visual_memory.services.backup.open_backup import BackupSource
 from visual_memory.services.backup.skip_removed_images import RemovedImages
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.infrastructure.records import backup_table_rows, database_flags
+from visual_memory.services.infrastructure.records.backup_records import record_backup
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.memory_facade import Memory
@@ -108,6 +109,7 @@ class RestoreBackup:
                 self.database, connection, database_flags.RESTORE, {"backup": source.digest, "begun": now().isoformat()}
             )
         records = source.restore_records(self.database)
+        record_backup(self.database, source.begun_at)
         if not with_keys:
             self.revoke_keys()
         later = self._restore_later_removals()

@@ -44,12 +44,14 @@ from visual_memory.services.curation.list_suspects import ListSuspects
 from visual_memory.services.curation.mute_and_relabel import CurateImages
 from visual_memory.services.curation.report_judgement import ReportJudgement
 from visual_memory.services.curation.schedule_judgements import ScheduleJudgements
+from visual_memory.services.data_governance.preview_removal import PreviewRemoval
 from visual_memory.services.decisions.explanations.explain import Explain
 from visual_memory.services.decisions.explanations.explanation_jobs import EnqueueExplanation, ExplanationJobs
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
+from visual_memory.services.evaluation.cancel_job import CancelJob
 from visual_memory.services.evaluation.evaluation_records import Evaluations
 from visual_memory.services.evaluation.request_evaluation import RequestEvaluation
 from visual_memory.services.infrastructure.observability.readiness_checks import Check, ReadinessChecks
@@ -57,6 +59,7 @@ from visual_memory.services.infrastructure.processes.fair_executor import FairEx
 from visual_memory.services.infrastructure.records.clock_check import ClockCheck
 from visual_memory.services.infrastructure.redis_streams.stream_metrics import StreamMetrics
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
+from visual_memory.services.infrastructure.task_queue.job_records import Jobs
 from visual_memory.services.intake.accept_pictures import AcceptPictures
 from visual_memory.services.intake.accept_vectors import AcceptVectors
 from visual_memory.services.intake.amend_image import AmendImage
@@ -101,6 +104,9 @@ class ApiProcess:
     explain: Explain
     explanation_jobs: ExplanationJobs
     enqueue_explanation: EnqueueExplanation
+    jobs: Jobs
+    cancel_job: CancelJob
+    preview_removal: PreviewRemoval
     removals: RemovalRecords
     receipts: Receipts
     removal_steps: RemovalSteps
@@ -189,6 +195,16 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
                 explain=Explain.of(classify, stores.decisions, classify_by),
                 explanation_jobs=stores.explanation_jobs,
                 enqueue_explanation=EnqueueExplanation(stores.explanation_jobs, job_queue.enqueue),
+                jobs=stores.jobs,
+                cancel_job=CancelJob(stores.jobs, stores.evaluations, publish),
+                preview_removal=PreviewRemoval(
+                    memory,
+                    stores.intake,
+                    stores.decisions,
+                    stores.evaluations,
+                    stores.explanation_jobs,
+                    stores.judgements,
+                ),
                 removals=stores.removals,
                 receipts=receipts,
                 removal_steps=wire_removal_steps(

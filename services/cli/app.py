@@ -10,7 +10,17 @@ import sys
 
 import typer
 
-from visual_memory.services.cli.commands import curate, decisions, encoder, intake, keys, processes, receipts, tenants
+from visual_memory.services.cli.commands import (
+    curate,
+    decisions,
+    encoder,
+    intake,
+    job,
+    keys,
+    processes,
+    receipts,
+    tenants,
+)
 from visual_memory.services.cli.commands.add import add
 from visual_memory.services.cli.commands.audit import audit
 from visual_memory.services.cli.commands.backup import backup, restore
@@ -23,7 +33,7 @@ from visual_memory.services.cli.commands.export import export
 from visual_memory.services.cli.commands.images import images
 from visual_memory.services.cli.commands.judge import judge
 from visual_memory.services.cli.commands.labels import labels
-from visual_memory.services.cli.commands.remove import remove
+from visual_memory.services.cli.commands.remove import preview_removal, remove
 from visual_memory.services.cli.commands.status import status
 from visual_memory.services.cli.commands.suspects import suspects
 from visual_memory.services.cli.commands.up import up
@@ -64,6 +74,7 @@ app.command()(add)
 app.command()(watch)
 app.command()(images)
 app.command()(classify)
+app.command()(preview_removal)
 app.command()(remove)
 app.command()(evaluate)
 app.command()(status)
@@ -91,3 +102,4 @@ app.add_typer(curate.app, name="curate")
 app.add_typer(decisions.app, name="decisions")
 app.add_typer(encoder.app, name="encoder")
 app.add_typer(intake.app, name="intake")
+app.add_typer(job.app, name="job")

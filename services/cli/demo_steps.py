@@ -131,8 +131,8 @@ def _forget(client: Client, pictures: DemoPictures, decisions: Sequence[Decision
         f"{subject} asks to be forgotten: {len(removed)} pictures, with {_votes_of(removed, decisions)} votes above"
     )
     request = RemovalRequest(filter=where, reason="the demo's subject requested it", block=True)
-    print_preview(client.preview(request))
-    print_receipt(wait_for_receipt(client, client.remove(request)))
+    print_preview(client.preview_removal(request))
+    print_receipt(wait_for_receipt(client, client.remove(request, wait_seconds=0)))
     affected = [found for found, each in zip(pictures.queries, decisions, strict=True) if _votes_of(removed, [each])][
         :MAX_ASKED_AGAIN
     ]

@@ -19,7 +19,7 @@ import httpx
 from pydantic import TypeAdapter
 
 from visual_memory.schemas.audit_entry import AuditEntry
-from visual_memory.schemas.background_job import Job
+from visual_memory.schemas.background_job import Job, JobKind, JobState
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.curation_request import Curated, CurationRequest
 from visual_memory.schemas.dead_letter import ShownDeadLetter
@@ -28,7 +28,6 @@ from visual_memory.schemas.encoder import EncoderSummary
 from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest
 from visual_memory.schemas.explanation import (
     Counterfactual,
-    ExplanationJob,
     Influence,
     Preview,
     PreviewRequest,
@@ -38,6 +37,7 @@ from visual_memory.schemas.explanation import (
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePatch
 from visual_memory.schemas.image_search import LATEST_FIRST, FoundImage, ImageSort
+from visual_memory.schemas.job_with_result import JobWithResult
 from visual_memory.schemas.judgement import JudgementStatus, Suspect, Suspicion
 from visual_memory.schemas.labels import LabelCount, LabelRule
 from visual_memory.schemas.page import DEFAULT_LIMIT, Page
@@ -282,15 +282,33 @@ def replay(decision_id: str, request: ReplayRequest = ReplayRequest()) -> Reques
     return _request("POST", f"/v1/decisions/{decision_id}/replay", Replay, content=body)
 
 
-def counterfactual(decision_id: str) -> Request[Counterfactual | ExplanationJob]:
+def counterfactual(decision_id: str) -> Request[Counterfactual | JobWithResult]:
     """The fewest images without which a stored decision has another label; a job where that takes long."""
     read = partial(_or_job, Counterfactual)
     return Request("POST", f"/v1/decisions/{decision_id}/counterfactual", read, {"headers": _once()})
 
 
-def job(job_id: str) -> Request[ExplanationJob]:
-    """The progress of a counterfactual or influence that became a job; its result, once it is done."""
-    return _request("GET", f"/v1/jobs/{job_id}", ExplanationJob)
+def jobs(
+    kind: JobKind | None = None,
+    state: JobState | None = None,
+    *,
+    limit: int = DEFAULT_LIMIT,
+    cursor: str | None = None,
+    total: bool = False,
+) -> Request[Page[Job]]:
+    """A page of the jobs of the kinds that the key sees, the latest first; of one kind or in one state if given."""
+    asked = {"kind": kind.value if kind else None, "state": state.value if state else None}
+    return _list("/v1/jobs", Page[Job], limit, cursor, total, **asked)
+
+
+def job(job_id: str) -> Request[JobWithResult]:
+    """The progress of a job and, once it is done, its result or the route of it."""
+    return _request("GET", f"/v1/jobs/{job_id}", JobWithResult)
+
+
+def cancel_job(job_id: str) -> Request[JobWithResult]:
+    """Cancel a job: a waiting one never begins, a running one stops soon; one that has ended raises `Conflict`."""
+    return _request("POST", f"/v1/jobs/{job_id}/cancel", JobWithResult)
 
 
 def preview_change(request: PreviewRequest) -> Request[Preview]:
@@ -298,26 +316,24 @@ def preview_change(request: PreviewRequest) -> Request[Preview]:
     return _request("POST", "/v1/decisions/preview", Preview, content=request.model_dump_json(exclude_defaults=True))
 
 
-def influence(last: int = 1000) -> Request[Influence | ExplanationJob]:
+def influence(last: int = 1000) -> Request[Influence | JobWithResult]:
     """Which images decide most of the latest stored decisions; a job where there is much to read."""
     read = partial(_or_job, Influence)
     return Request("POST", "/v1/influence", read, {"params": {"last": last}, "headers": _once()})
 
 
-def preview(request: RemovalRequest) -> Request[RemovalPreview]:
-    """What a removal would cover; changes nothing."""
-    body = request.model_copy(update={"dry_run": True}).model_dump_json()
-    return _request("POST", "/v1/removals", RemovalPreview, content=body)
+def preview_removal(request: RemovalRequest) -> Request[RemovalPreview]:
+    """What a removal would cover, and what else it would delete or change; changes nothing."""
+    return _request("POST", "/v1/removals/preview", RemovalPreview, content=request.model_dump_json())
 
 
 def remove(request: RemovalRequest) -> Request[Removal]:
-    """Remove the images that meet a filter; the receipt, or the record of a removal that still runs."""
-    body = request.model_copy(update={"dry_run": False}).model_dump_json()
-    return _request("POST", "/v1/removals", Removal, once=True, content=body)
+    """Remove the images that meet a filter; with the receipt if it is done within a second."""
+    return _request("POST", "/v1/removals", Removal, once=True, content=request.model_dump_json())
 
 
 def remove_image(image_id: str, seen: Image | None = None) -> Request[Removal]:
-    """Remove one image; `seen`: see `amend`."""
+    """Remove one image, with the receipt if it is done within a second; `seen`: see `amend`."""
     return _request("DELETE", f"/v1/images/{image_id}", Removal, once=True, headers=_if_match(seen))
 
 
@@ -456,9 +472,9 @@ def _content(answer: httpx.Response) -> bytes:
 Answer = TypeVar("Answer", Counterfactual, Influence)
 
 
-def _or_job(kind: type[Answer], answer: httpx.Response) -> Answer | ExplanationJob:
+def _or_job(kind: type[Answer], answer: httpx.Response) -> Answer | JobWithResult:
     if answer.status_code == ACCEPTED:
-        return ExplanationJob.model_validate_json(answer.content)
+        return JobWithResult.model_validate_json(answer.content)
     return kind.model_validate_json(answer.content)
 
 

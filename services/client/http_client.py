@@ -13,6 +13,7 @@ import inspect
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
@@ -20,13 +21,16 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from visual_memory.schemas.errors import VisualMemoryError
+from visual_memory.schemas.errors import Unavailable, VisualMemoryError
 from visual_memory.schemas.event import Event, EventType
+from visual_memory.schemas.image import Image
 from visual_memory.schemas.page import Page
+from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.client import endpoints
 from visual_memory.services.client.endpoints import Request
 from visual_memory.services.client.event_stream import EVENTS, EventStream
 from visual_memory.services.client.retry_policy import RetryPolicy
+from visual_memory.services.client.wait_for_receipt import WAIT_SECONDS, ReceiptWait
 
 Verify = bool | str | Path | ssl.SSLContext
 LOCAL_URL = "http://127.0.0.1:8700"
@@ -181,6 +185,37 @@ class Client:
                 pause = stream.pause_after(error)
             time.sleep(pause)
 
+    def remove(self, request: RemovalRequest, *, wait_seconds: float = WAIT_SECONDS) -> Removal:
+        """Remove the images that meet a filter, and wait for the receipt.
+
+        Args:
+            request: what to remove, and why.
+            wait_seconds: how long to wait for the receipt; 0: not at all.
+
+        Returns:
+            the removal; without a receipt, and ``running``, if it is not done by then: it continues, and `removal`
+            returns its progress and its receipt.
+        """
+        return self._wait_for_receipt(self.send(endpoints.remove(request)), wait_seconds)
+
+    def remove_image(self, image_id: str, seen: Image | None = None, *, wait_seconds: float = WAIT_SECONDS) -> Removal:
+        """Remove one image, and wait for the receipt as `remove` does.
+
+        Args:
+            image_id: its id.
+            seen: the image as it was read; with it, an image that was changed since is refused (`PreconditionFailed`).
+            wait_seconds: how long to wait for the receipt; 0: not at all.
+        """
+        return self._wait_for_receipt(self.send(endpoints.remove_image(image_id, seen)), wait_seconds)
+
+    def _wait_for_receipt(self, removal: Removal, wait_seconds: float) -> Removal:
+        wait = ReceiptWait(wait_seconds)
+        while (pause := wait.next_pause(removal)) is not None:
+            time.sleep(pause)
+            with suppress(Unavailable):  # it continues, whether the service answers this request or not
+                removal = self.send(endpoints.removal(removal.id))
+        return removal
+
     add = _sync(endpoints.add)
     add_vectors = _sync(endpoints.add_vectors)
     images = _sync(endpoints.images)
@@ -202,12 +237,12 @@ class Client:
     delete_decision = _sync(endpoints.delete_decision)
     replay = _sync(endpoints.replay)
     counterfactual = _sync(endpoints.counterfactual)
+    jobs = _sync(endpoints.jobs)
     job = _sync(endpoints.job)
+    cancel_job = _sync(endpoints.cancel_job)
     preview_change = _sync(endpoints.preview_change)
     influence = _sync(endpoints.influence)
-    preview = _sync(endpoints.preview)
-    remove = _sync(endpoints.remove)
-    remove_image = _sync(endpoints.remove_image)
+    preview_removal = _sync(endpoints.preview_removal)
     removal = _sync(endpoints.removal)
     receipt = _sync(endpoints.receipt)
     receipt_key = _sync(endpoints.receipt_key)
@@ -307,6 +342,26 @@ class AsyncClient:
                 pause = stream.pause_after(error)
             await anyio.sleep(pause)
 
+    async def remove(self, request: RemovalRequest, *, wait_seconds: float = WAIT_SECONDS) -> Removal:
+        """Remove the images that meet a filter, and wait for the receipt; see `Client.remove`."""
+        return await self._wait_for_receipt(await self.send(endpoints.remove(request)), wait_seconds)
+
+    async def remove_image(
+        self, image_id: str, seen: Image | None = None, *, wait_seconds: float = WAIT_SECONDS
+    ) -> Removal:
+        """Remove one image, and wait for the receipt; see `Client.remove_image`."""
+        return await self._wait_for_receipt(await self.send(endpoints.remove_image(image_id, seen)), wait_seconds)
+
+    async def _wait_for_receipt(self, removal: Removal, wait_seconds: float) -> Removal:
+        import anyio  # see `send`
+
+        wait = ReceiptWait(wait_seconds)
+        while (pause := wait.next_pause(removal)) is not None:
+            await anyio.sleep(pause)
+            with suppress(Unavailable):
+                removal = await self.send(endpoints.removal(removal.id))
+        return removal
+
     add = _async(endpoints.add)
     add_vectors = _async(endpoints.add_vectors)
     images = _async(endpoints.images)
@@ -328,12 +383,12 @@ class AsyncClient:
     delete_decision = _async(endpoints.delete_decision)
     replay = _async(endpoints.replay)
     counterfactual = _async(endpoints.counterfactual)
+    jobs = _async(endpoints.jobs)
     job = _async(endpoints.job)
+    cancel_job = _async(endpoints.cancel_job)
     preview_change = _async(endpoints.preview_change)
     influence = _async(endpoints.influence)
-    preview = _async(endpoints.preview)
-    remove = _async(endpoints.remove)
-    remove_image = _async(endpoints.remove_image)
+    preview_removal = _async(endpoints.preview_removal)
     removal = _async(endpoints.removal)
     receipt = _async(endpoints.receipt)
     receipt_key = _async(endpoints.receipt_key)

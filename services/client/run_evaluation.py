@@ -43,7 +43,7 @@ def evaluate(
         refused: receives the reason of each refused picture, by its file.
 
     Raises:
-        InvalidRequest: the evaluation failed.
+        InvalidRequest: the evaluation failed, or was cancelled.
     """
     job = client.evaluate(request)
     if not request.itself:
@@ -100,6 +100,8 @@ def _follow(client: Client, evaluation_id: str, progress: Progress) -> Evaluatio
         progress(job.stage or "waiting", job.done, job.total)
         before = job
         time.sleep(POLL)
+    if job.state is JobState.CANCELLED:
+        raise InvalidRequest(f"the evaluation was cancelled by {job.cancelled_by}")
     if job.state is JobState.FAILED:
         raise InvalidRequest(f"the evaluation failed: {job.error}")
     return job

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from visual_memory.schemas.background_job import Job, JobKind
+from visual_memory.schemas.background_job import Job, JobKind, JobState
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import State
@@ -56,14 +56,14 @@ class ScheduleJudgements:
         """Start a judgement of each memory that needs one; returns their number.
 
         A memory needs one if its judgement was read and the memory has changed. Images that arrive together are judged
-        once, at the end.
+        once, at the end. None is started for `LONGEST_DELAY` after somebody cancelled one.
         """
         uses = self.judgements.uses.all()
         tenants = self.memory.images.tenants() if self.always else sorted(uses)
         started = 0
         for tenant in tenants:
             with log_and_continue("judging", tenant, self.memory.ping):
-                if self._is_due(tenant, uses.get(tenant)):
+                if self._is_due(tenant, uses.get(tenant)) and not self._was_cancelled(tenant):
                     self.start(tenant, SERVICE)
                     started += 1
         return started
@@ -76,6 +76,13 @@ class ScheduleJudgements:
             return False
         since = used_at if judgement is None else judgement.made_at
         return not self._expects_more(tenant) or (since is not None and is_over(since, LONGEST_DELAY, now()))
+
+    def _was_cancelled(self, tenant: str) -> bool:
+        """Whether the latest judgement was cancelled within `LONGEST_DELAY`."""
+        latest = next(iter(self.jobs.all(tenant, JobKind.JUDGEMENT)), None)
+        if latest is None or latest.state is not JobState.CANCELLED or latest.touched_at is None:
+            return False
+        return not is_over(latest.touched_at, LONGEST_DELAY, now())
 
     def _expects_more(self, tenant: str) -> bool:
         """Whether more images are expected soon."""

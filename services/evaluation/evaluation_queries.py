@@ -31,7 +31,7 @@ class EvaluationQueries:
 
         Raises:
             NotFound: the evaluation was deleted.
-            InvalidRequest: it was started meanwhile.
+            InvalidRequest: it was started or cancelled meanwhile.
         """
         name = queries.file_name()
         key = query_key(tenant, evaluation_id, name)
@@ -74,7 +74,7 @@ class EvaluationQueries:
             if state is None:
                 raise missing_evaluation(evaluation_id)
             if state != JobState.COLLECTING:
-                raise already_started()
+                raise not_collecting(state)
             row = {"job": evaluation_id, "file": name, "pictures": pictures}
             connection.execute(self._database.insert(evaluation_pictures).values(row).on_conflict_do_nothing())
 
@@ -95,6 +95,8 @@ def missing_evaluation(evaluation_id: str) -> NotFound:
     return NotFound(f"there is no evaluation {evaluation_id!r}")
 
 
-def already_started() -> InvalidRequest:
-    """The error for pictures that arrive after the start."""
+def not_collecting(state: str) -> InvalidRequest:
+    """The error for pictures that arrive when the evaluation accepts none any more."""
+    if state == JobState.CANCELLED:
+        return InvalidRequest("this evaluation was cancelled: create another one")
     return InvalidRequest("this evaluation was started already: its pictures are sent before that")

@@ -11,20 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import Row, Select, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
-from visual_memory.schemas.background_job import Job, JobKind, JobState
+from visual_memory.schemas.background_job import OPEN, Job, JobKind, JobState
 from visual_memory.schemas.errors import Conflict, InvalidRequest, NotFound
 from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest, EvaluationSummary
+from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.list_cursor import CursorText, ListCursors
 from visual_memory.schemas.moments import Moment
 from visual_memory.schemas.page import FIRST_PAGE, Page, PageRequest
 from visual_memory.services.evaluation.evaluation_files import EvaluationFiles, query_key, report_key
-from visual_memory.services.evaluation.evaluation_queries import EvaluationQueries, already_started, missing_evaluation
+from visual_memory.services.evaluation.evaluation_queries import EvaluationQueries, missing_evaluation, not_collecting
 from visual_memory.services.infrastructure.records.database import Within, nothing_else
 from visual_memory.services.infrastructure.records.keyset_pages import LatestFirst
 from visual_memory.services.infrastructure.records.tables import evaluation_pictures, evaluations, jobs
-from visual_memory.services.infrastructure.task_queue.job_records import OPEN, Jobs, OwnedJob, Stopped
+from visual_memory.services.infrastructure.task_queue.job_records import Jobs, OwnedJob, Stopped
 from visual_memory.services.removal.covered_image_records import CoveredImages
 from visual_memory.services.removal.values_named_in_filters import named_values
 
@@ -164,7 +165,7 @@ class Evaluations:
         if found.request.itself:
             raise InvalidRequest("this evaluation classifies the memory's own images: begin another one for pictures")
         if found.state is not JobState.COLLECTING:
-            raise already_started()
+            raise not_collecting(found.state)
         return found
 
     def put_report(self, owned: OwnedJob, summary: EvaluationSummary, report: bytes) -> None:
@@ -206,6 +207,23 @@ class Evaluations:
         self._jobs.delete(tenant, evaluation_id, within)
         return self._files.delete_evaluation(tenant, evaluation_id)
 
+    def cancel(self, tenant: str, evaluation_id: str, cancelled_by: str, within: Within = nothing_else) -> None:
+        """Cancel an evaluation, and delete what it collected and computed; a worker that runs it stops.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: it has ended.
+        """
+
+        def delete_rows(connection: Connection, job_id: str) -> None:
+            connection.execute(delete(evaluation_pictures).where(evaluation_pictures.c.job == job_id))
+            ours = update(evaluations).where(evaluations.c.job == job_id)
+            connection.execute(ours.values(summary=None, report=None))
+            within(connection, job_id)
+
+        self._jobs.cancel(tenant, evaluation_id, cancelled_by, delete_rows)
+        self._files.delete_evaluation(tenant, evaluation_id)
+
     def remove_covered(self, tenant: str, covered: CoveredImages) -> None:
         """Removal hook: delete all of a tenant's evaluations, because removed images were part of them.
 
@@ -215,10 +233,19 @@ class Evaluations:
             self._jobs.delete_all(tenant, KIND)
             self._files.delete_tenant(tenant)
             return
-        names = named_values(covered.filter)
-        for each in self._all(tenant):
-            if names & named_values(each.request.filter):
-                self.delete(tenant, each.id)
+        for each in self.covered(tenant, covered.filter, any_image=False):
+            self.delete(tenant, each.id)
+
+    def covered(self, tenant: str, condition: Filter, *, any_image: bool) -> list[EvaluationJob]:
+        """The evaluations that a removal with a filter deletes.
+
+        Args:
+            tenant: the tenant.
+            condition: the filter of the removal.
+            any_image: whether it removes any image.
+        """
+        names = named_values(condition)
+        return [each for each in self._all(tenant) if any_image or names & named_values(each.request.filter)]
 
     def delete_orphans(self, before: datetime, _since: datetime | None = None) -> int:
         """Delete orphan files, and evaluations that were abandoned before their pictures were complete.

@@ -15,6 +15,7 @@ from visual_memory.schemas.image import State, StoredImage
 from visual_memory.schemas.moments import now
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.evaluation.evaluation_files import QueryBatch
+from visual_memory.services.evaluation.evaluation_queries import not_collecting
 from visual_memory.services.evaluation.evaluation_records import Evaluations
 from visual_memory.services.evaluation.neighbour_matrix import Vectors
 from visual_memory.services.infrastructure.records.database import Within, nothing_else
@@ -117,10 +118,12 @@ class RequestEvaluation:
 
         Raises:
             NotFound: there is no such evaluation.
-            InvalidRequest: it has no pictures.
+            InvalidRequest: it has no pictures, or was cancelled.
             Conflict: too many evaluations wait or run.
         """
         found = self.evaluations.load(tenant, evaluation_id)
+        if found.state is JobState.CANCELLED:
+            raise not_collecting(found.state)
         if found.state is not JobState.COLLECTING:
             return found
         if not (found.request.itself or found.pictures):

@@ -137,7 +137,14 @@ class ImageLookup:
 
     def count_by_label(self, tenant: str, clauses: Sequence[Clause] = ()) -> list[tuple[str, int]]:
         """Every label and the number of images that meet a filter and carry it; most frequent first, then by name."""
-        counts = self._points.engine.facet("labels", within(tenant, clauses))
+        return self._count_by("labels", tenant, clauses)
+
+    def count_by_source(self, tenant: str, clauses: Sequence[Clause] = ()) -> list[tuple[str, int]]:
+        """Every source and the number of images that meet a filter and have it; most frequent first, then by name."""
+        return self._count_by("source", tenant, clauses)
+
+    def _count_by(self, field: str, tenant: str, clauses: Sequence[Clause]) -> list[tuple[str, int]]:
+        counts = self._points.engine.facet(field, within(tenant, clauses))
         return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
     def has_value(self, tenant: str, field: str, value: Value) -> bool:

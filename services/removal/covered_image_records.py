@@ -159,6 +159,11 @@ class CoveredImageRecords:
                 found |= {*connection.execute(query).scalars()}
         return found
 
+    def count_all(self, removal_id: str) -> int:
+        """How many images a removal covers, read in a separate transaction."""
+        with self._database.read() as connection:
+            return self.count(connection, removal_id).images
+
     def count(self, connection: Connection, removal_id: str) -> CoveredCounts:
         """How many images a removal covers."""
         of_removal = covered_images.c.removal == removal_id

@@ -26,7 +26,7 @@ from visual_memory.services.infrastructure.records.tables import leases, removal
 
 LEASE_PREFIX = "removal:"
 LIST = LatestFirst(ListCursors("removals", tuple[Moment, CursorText]), (removals.c.requested_at, removals.c.id))
-PUBLIC_FIELDS = Removal.model_fields.keys() - {"requested_by", "status", "erasure"}
+PUBLIC_FIELDS = Removal.model_fields.keys() - {"requested_by", "status", "stage", "done", "total", "erasure"}
 
 
 class RemovalStep(StrEnum):
@@ -227,6 +227,15 @@ class RemovalRecords:
         if moved.rowcount != len(removal_ids):
             raise Superseded(", ".join(removal_ids))
 
+    def write_progress(self, lease: Lease, removal_id: str, done: int, total: int) -> None:
+        """Write how many of the covered images are deleted.
+
+        Raises:
+            Superseded: another process owns the lease.
+        """
+        with self.transaction(lease) as connection:
+            connection.execute(update(removals).where(removals.c.id == removal_id).values(done=done, total=total))
+
     def set_waits_for(self, removal_id: str, reason: str) -> None:
         """Record why a removal makes no progress."""
         with self.database.write(urgent=True) as connection:
@@ -256,10 +265,14 @@ def _state(row: Row[Any]) -> RemovalState:
     erasure = None
     if row.erasure_receipt is not None:
         erasure = Erasure(at=row.erased_at, erased=row.erased, note=row.erasure_note)
+    is_done = row.step == RemovalStep.DONE
     removal = Removal(
         **{name: getattr(row, name) for name in PUBLIC_FIELDS},
         requested_by=requested_by,
-        status=RemovalStatus.DONE if row.step == RemovalStep.DONE else RemovalStatus.RUNNING,
+        status=RemovalStatus.DONE if is_done else RemovalStatus.RUNNING,
+        stage="" if is_done else row.step,
+        done=row.images if is_done else row.done,
+        total=row.images if is_done else row.total,
         erasure=erasure,
     )
     return RemovalState(

@@ -1,4 +1,4 @@
-"""Preview a removal, and record a request for one; `services.removal.steps.removal_steps` then runs it."""
+"""Record a request for a removal; `services.removal.steps.removal_steps` then runs it."""
 
 import logging
 import uuid
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.receipt import RequestedPayload, Requester
-from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalRequest
+from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.receipts.filter_digest import FilterDigests
 from visual_memory.services.receipts.receipt_log import ReceiptLog
@@ -18,8 +18,6 @@ from visual_memory.services.removal.covered_image_records import EVERYTHING
 from visual_memory.services.removal.intake_contract import IntakeQueue
 from visual_memory.services.removal.removal_records import RemovalRecords
 from visual_memory.services.removal.steps.mark_covered_images import MarkCoveredImages
-
-SAMPLE = 10
 
 log = logging.getLogger(__name__)
 
@@ -69,15 +67,6 @@ class RequestRemoval:
             payload = RequestedPayload(**request_fields(removal, requester, self.filter_digests))
             self.receipt_log.append(connection, tenant, removal_id, payload)
         return removal
-
-    def preview(self, tenant: str, request: RemovalRequest) -> RemovalPreview:
-        """Count what a removal would cover, with a sample of image ids; changes nothing."""
-        clauses = request.filter.clauses(self.memory.metadata)
-        by_state = self.memory.images.count_by_state(tenant, clauses)
-        sample, _ = self.memory.images.page(tenant, clauses, SAMPLE, None)
-        return RemovalPreview(
-            images=sum(by_state.values()), by_state=by_state, sample=[image.image_id for image in sample]
-        )
 
     def _intake_position(self, tenant: str) -> str | None:
         """The intake's last position; None if it does not answer, then the drain step records one."""

@@ -19,7 +19,7 @@ import redis
 from tests.support.running_service import ENCODER, Stack, suspended, unique, until
 from tests.support.shape_pictures import as_npy, picture
 from visual_memory.schemas.api_key import Scope
-from visual_memory.schemas.background_job import JobState
+from visual_memory.schemas.background_job import JobKind, JobState
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.evaluation_request import EvaluationRequest
 from visual_memory.schemas.filter import Filter
@@ -29,6 +29,7 @@ from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.infrastructure.redis_streams.stream_metrics import GAUGES
 from visual_memory.services.infrastructure.storage.data_paths import DataPaths
+from visual_memory.services.infrastructure.task_queue.job_records import Jobs
 
 PICTURE = picture("disc")
 TENANT = "access"
@@ -44,6 +45,7 @@ class Scene:
     removal_id: str
     decision_id: str
     evaluation_id: str
+    job_id: str
     other: str
     http: httpx.Client
 
@@ -112,6 +114,11 @@ def no_decision(answer: httpx.Response) -> bool:
     return (preview["images"], preview["decisions"], preview["touched"], preview["changed"]) == (0, 0, 0, [])
 
 
+def nothing_covered(answer: httpx.Response) -> bool:
+    preview = answer.json()
+    return (preview["images"], preview["samples"], preview["decisions"], preview["backups"]) == (0, [], 0, [])
+
+
 def nothing_removed(answer: httpx.Response) -> bool:
     receipt = answer.json()
     return (receipt["status"], receipt["images"], receipt["by_state"], receipt["pictures"]) == ("done", 0, {}, 0)
@@ -136,7 +143,7 @@ VECTOR = {
 }
 ASKED: dict[str, Any] = {"files": [("files", ("p", PICTURE))]}
 CURATION = {"json": {"action": "unmute", "filter": {"state": "muted"}}}
-REMOVAL = {"json": {"everything": True, "reason": "a test", "dry_run": False}}
+REMOVAL = {"json": {"everything": True, "reason": "a test"}}
 PREVIEW = {"json": {"action": "mute", "filter": {}}}
 LOOKS = (Scope.READ,)
 IMAGE, REMOVED = "/v1/images/{image_id}", "/v1/removals/{removal_id}"
@@ -168,16 +175,19 @@ CALLS: dict[tuple[str, str], Call] = {
     ("POST", DECIDED + "/replay"): Call(Scope.READ, missing, arguments={"json": {}}),
     ("POST", DECIDED + "/counterfactual"): Call(Scope.READ, missing),
     ("POST", "/v1/influence"): Call(Scope.READ, exactly({"decisions": 0, "images": [], "labels": [], "sources": []})),
-    ("GET", "/v1/jobs/{job_id}"): Call(Scope.READ, missing),
-    ("POST", "/v1/removals"): Call(Scope.REMOVE, nothing_removed, arguments=REMOVAL),
+    ("GET", "/v1/jobs"): Call(Scope.READ, empty_list, others=(Scope.CLASSIFY, Scope.REMEMBER)),
+    ("GET", "/v1/jobs/{job_id}"): Call(Scope.READ, missing, others=(Scope.CLASSIFY, Scope.REMEMBER)),
+    ("POST", "/v1/jobs/{job_id}/cancel"): Call(Scope.REMEMBER, missing),
+    ("POST", "/v1/removals"): Call(Scope.REMOVE, nothing_removed, 202, REMOVAL),
+    ("POST", "/v1/removals/preview"): Call(Scope.REMOVE, nothing_covered, arguments=REMOVAL),
     ("GET", "/v1/removals"): Call(Scope.REMOVE, empty_list),
     ("GET", REMOVED): Call(Scope.REMOVE, missing),
     ("GET", REMOVED + "/receipt"): Call(Scope.REMOVE, missing),
     ("GET", REMOVED + "/erasure-receipt"): Call(Scope.REMOVE, missing, 404),
     ("POST", REMOVED + "/check"): Call(Scope.REMOVE, missing, arguments={"json": {"filter": {"image_id": "gone"}}}),
     ("GET", "/v1/receipts/key"): Call(Scope.REMOVE, the_key, others=(Scope.CLASSIFY, Scope.READ, Scope.REMEMBER)),
-    ("DELETE", IMAGE): Call(Scope.REMOVE, missing),
-    ("POST", "/v1/evaluations"): Call(Scope.CLASSIFY, begun, 202, {"json": {}}),
+    ("DELETE", IMAGE): Call(Scope.REMOVE, missing, 202),
+    ("POST", "/v1/evaluations"): Call(Scope.CLASSIFY, begun, 201, {"json": {}}),
     ("GET", "/v1/evaluations"): Call(Scope.CLASSIFY, empty_list, others=LOOKS),
     ("GET", EVALUATED): Call(Scope.CLASSIFY, missing, others=LOOKS),
     ("POST", EVALUATED + "/pictures"): Call(Scope.CLASSIFY, missing, 202, SENT),
@@ -202,10 +212,15 @@ def ask(scene: Scene, route: tuple[str, str], call: Call, headers: Mapping[str, 
         removal_id=scene.removal_id,
         decision_id=scene.decision_id,
         evaluation_id=scene.evaluation_id,
-        job_id=scene.evaluation_id,
+        job_id=scene.job_id,
     )
     sent = {name.encode(): value.encode() for name, value in headers.items()}
     return scene.http.request(method, path, headers=sent, **(call.arguments or {}))
+
+
+def unended_job(stack: Stack, tenant: str) -> str:
+    """A judgement that no worker begins."""
+    return Jobs(stack.database).create(tenant, JobKind.JUDGEMENT, "a test", JobState.COLLECTING).id
 
 
 def bearer(key: str | None) -> dict[str, str]:
@@ -225,7 +240,8 @@ def scene(stack: Stack, anonymous: httpx.Client) -> Scene:
     nothing = {"filter": {"source": unique("nowhere")}, "reason": "a test"}
     removal = stack.http.post("/v1/removals", json=nothing).json()["id"]
     evaluation = stack.client.evaluate(EvaluationRequest())
-    return Scene(stack, image_id, removal, decide(stack.client), evaluation.id, unique("other"), anonymous)
+    decision_id, job_id = decide(stack.client), unended_job(stack, TENANT)
+    return Scene(stack, image_id, removal, decision_id, evaluation.id, job_id, unique("other"), anonymous)
 
 
 def test_the_table_has_every_route(stack: Stack) -> None:
@@ -305,7 +321,12 @@ def filled(scene: Scene, *, done: bool = False) -> tuple[str, Scene]:
         image_id, removal_id, decision_id = fill(client, "own")
         evaluation_id = evaluated(client) if done else asked(client)
     return tenant, replace(
-        scene, image_id=image_id, removal_id=removal_id, decision_id=decision_id, evaluation_id=evaluation_id
+        scene,
+        image_id=image_id,
+        removal_id=removal_id,
+        decision_id=decision_id,
+        evaluation_id=evaluation_id,
+        job_id=unended_job(scene.stack, tenant),
     )
 
 
@@ -366,7 +387,9 @@ def private(stack: Stack, anonymous: httpx.Client) -> Scene:
         client.add([(PICTURE, said)])
         until(lambda: {image.state for image in client.images().data} == {State.REMEMBERED}, "it to be remembered")
         removal = client.remove(RemovalRequest(filter=Filter({"image_id": "gone"}), reason="a test"))
-        return Scene(stack, "one", removal.id, decide(client), evaluated(client), "", anonymous)
+        return Scene(
+            stack, "one", removal.id, decide(client), evaluated(client), unended_job(stack, PRIVATE), "", anonymous
+        )
 
 
 def test_a_key_that_only_remembers_reads_and_deletes_nothing(stack: Stack, private: Scene) -> None:
@@ -462,7 +485,7 @@ class Two:
             asked |= {path: http.get(path) for path in ("/v1/images/one", "/v1/images/one/thumbnail")}
             asked["/v1/influence"] = http.post("/v1/influence")
             asked["classify"] = http.post("/v1/classify", **ASKED)
-            asked["preview"] = http.post("/v1/removals", json={"everything": True, "reason": "x", "dry_run": True})
+            asked["preview"] = http.post("/v1/removals/preview", json={"everything": True, "reason": "x"})
             return {name: answer.text for name, answer in asked.items()}
 
 

@@ -320,7 +320,7 @@ REMOVALS = [
     removal("unknown", "colour", filter={"source": "a"}, reason="x", colour="red"),
     removal("field", "'colour'", "invalid_filter", filter={"colour": "red"}, reason="x"),
     removal("value", "source takes text", "invalid_filter", filter={"source": 1}, reason="x"),
-    removal("dry run", "'colour'", "invalid_filter", filter={"colour": "red"}, reason="x", dry_run=True),
+    removal("dry run", "dry_run", filter={"source": "a"}, reason="x", dry_run=True),
     body(
         "twice",
         "/v1/removals",

@@ -134,6 +134,7 @@ def test_the_memory_is_judged_and_curated(client: Client) -> None:
     status = until(lambda: found if (found := client.judgement()).current else None, "the judgement")
     assert status.job is not None
     assert status.job.kind is job.kind
+    assert job.id in {each.id for each in client.jobs().data}
     where = Filter({"labels": "disc"})
     assert client.curate(CurationRequest(action=Action.MUTE, filter=where)).images == NUMBER
 
@@ -142,7 +143,7 @@ def test_images_are_removed(client: Client) -> None:
     images = teach(client)
     where = Filter({"subject": "disc-owner"})
     request = RemovalRequest(filter=where, reason="a test", block=True)
-    assert client.preview(request).images == NUMBER
+    assert client.preview_removal(request).images == NUMBER
 
     def done(removal: Removal) -> Removal:
         return until(lambda: found if (found := client.removal(removal.id)).receipt else None, "the receipt")

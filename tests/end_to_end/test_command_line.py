@@ -13,6 +13,8 @@ import pytest
 from tests.support.command_line import Ended, run_command
 from tests.support.running_service import Stack, unique
 from tests.support.shape_pictures import picture
+from visual_memory.schemas.background_job import JobKind, JobState
+from visual_memory.services.infrastructure.task_queue.job_records import Jobs
 
 
 class Cli:
@@ -81,8 +83,11 @@ def test_add_a_folder_then_classify_then_remove(cli: Cli, stack: Stack, tmp_path
     refused = cli("remove", "--source", source, "--label", "shape", "--reason", "a test", code=1, answer="n\n")
     assert "3 images would be removed: 3 remembered" in refused.stdout
     assert len(stack.held({"source": source})) == 6
-    looked = cli.json("remove", "--source", source, "--reason", "a test", "--dry-run")
-    assert looked[0]["by_state"] == {"remembered": 6}
+    [looked] = cli.json("preview-removal", "--source", source)
+    assert (looked["by_state"], looked["by_source"]) == ({"remembered": 6}, {source: 6})
+    assert "by label: 3 bars, 3 shape/disc" in cli("preview-removal", "--source", source).stdout
+    assert "--dry-run" in cli("remove", "--source", source, "--reason", "a test", "--yes", "--dry-run", code=2).stderr
+    assert len(stack.held({"source": source})) == 6
     [receipt] = cli.json("remove", "--source", source, "--label", "shape", "--reason", "a test", "--yes")
     assert (receipt["status"], receipt["images"], receipt["reason"]) == ("done", 3, "a test")
     assert [image.labels for image in stack.held({"source": source}).values()] == [["bars"]] * 3
@@ -227,3 +232,12 @@ def test_a_url_that_is_none_is_a_sentence(cli: Cli) -> None:
 )
 def test_help(cli: Cli, command: str) -> None:
     assert "Usage:" in cli(*command.split(), "--help").stdout
+
+
+def test_jobs_are_listed_shown_and_cancelled(stack: Stack, cli: Cli) -> None:
+    unended = Jobs(stack.database).create(stack.tenant, JobKind.JUDGEMENT, "a test", JobState.COLLECTING).id
+    assert f"{unended}  judgement  collecting" in cli("job", "list", "--kind", "judgement").stdout
+    [cancelled] = cli.json("job", "cancel", unended)
+    assert (cancelled["state"], cli.json("job", "show", unended)) == ("cancelled", [cancelled])
+    assert unended in cli("job", "list", "--state", "cancelled").stdout
+    assert "the kinds are evaluation, judgement" in cli("job", "list", "--kind", "removal", code=1).stderr

@@ -22,6 +22,6 @@ def test_a_worker_finds_what_the_api_would_have_answered(stack: Stack) -> None:
     flip, influence = (_wait_for_job(stack.client, job, quiet=True) for job in waiting)
     assert (flip.state, influence.state) == (JobState.DONE, JobState.DONE)
     assert isinstance(at_once := stack.client.counterfactual(str(decision.id)), Counterfactual)
-    assert flip.counterfactual == at_once
+    assert flip.result == at_once
     assert isinstance(found := stack.client.influence(1), Influence)
-    assert influence.influence == found
+    assert influence.result == found

@@ -5,11 +5,13 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import numpy as np
+import pytest
 from sqlalchemy import update
 
 from tests.support.running_service import ENCODER, Stack, suspended, unique, until
 from tests.support.shape_pictures import picture
 from visual_memory.schemas.background_job import JobKind, JobState
+from visual_memory.schemas.errors import Conflict
 from visual_memory.schemas.image import ImageFields
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.infrastructure.records.tables import jobs
@@ -82,3 +84,18 @@ def test_a_job_from_the_future_is_done(stack: Stack) -> None:
             with stack.database.write() as connection:
                 connection.execute(update(jobs).where(jobs.c.id == job.id).values(later))
         until(lambda: is_judged(client), "it to be judged")
+
+
+def test_a_cancelled_job_is_not_begun_and_the_next_one_is(stack: Stack) -> None:
+    with tenants(stack, 1) as [client]:
+        with suspended(stack.child("jobs")):
+            job = client.judge()
+            assert [each.id for each in client.jobs(JobKind.JUDGEMENT, JobState.WAITING).data] == [job.id]
+            assert client.cancel_job(job.id).state is JobState.CANCELLED
+            following = client.judge()
+            assert following.id != job.id
+        until(lambda: is_judged(client), "the next one to be done")
+        assert client.job(job.id).state is JobState.CANCELLED
+        assert client.job(following.id).result_url == "/v1/judgement"
+        with pytest.raises(Conflict):
+            client.cancel_job(following.id)

@@ -145,8 +145,6 @@ def test_what_is_refused_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
             )
         with pytest.raises(InvalidRequest, match="re-ranking needs a service"):
             memory.classify([picture("disc")], ClassifyOptions(rerank=True))
-        with pytest.raises(InvalidRequest, match="dry run"):
-            memory.remove(RemovalRequest(filter=Filter({"image_id": "disc-0"}), reason="a test", dry_run=True))
         assert memory._process is not None
         assert memory._process.memory.images.count(memory.tenant, []) == len(KINDS) * NUMBER
         memory.close()

@@ -148,7 +148,7 @@ def test_no_log_holds_what_was_sent_nor_a_key(unswept: Stack) -> None:
                 path.unlink()
         until(lambda: client.image(f"{marker}-rejected").state is State.REJECTED, "the rejection")
         held = [image.content_hash for image in client.images(where).data]
-        client.preview(RemovalRequest(filter=where, reason=f"{marker}-reason"))
+        client.preview_removal(RemovalRequest(filter=where, reason=f"{marker}-reason"))
         client.remove(RemovalRequest(filter=where, reason=f"{marker}-reason", block=True))
         with pytest.raises(Blocked):
             client.add([(picture("disc"), said)])

@@ -2,9 +2,12 @@
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from pydantic import ValidationError
 
 from tests.support.running_service import Stack, fields, suspended, unique, until
 from tests.support.shape_pictures import picture
@@ -42,18 +45,45 @@ def files_of(stack: Stack, data: bytes) -> int:
     return sum(path.read_bytes() == data for path in stack.picture_files())
 
 
-def test_a_dry_run_counts_and_changes_nothing(stack: Stack) -> None:
+def settled(stack: Stack, answer: httpx.Response) -> dict[str, Any]:
+    """The removal that an answer names, once it is done."""
+
+    def done() -> dict[str, Any] | None:
+        found: dict[str, Any] = stack.http.get(answer.headers["Location"]).json()
+        return found if found["status"] == "done" else None
+
+    return until(done, "the removal to be done")
+
+
+def test_a_preview_counts_and_changes_nothing(stack: Stack) -> None:
     source, ids = teach_two_subjects(stack)
     ann, images, files = next(iter(ids)), stack.held({"source": source}), stack.picture_files()
-    answer = stack.http.post(
-        "/v1/removals", json={"filter": {"subject": ann}, "reason": "only looking", "dry_run": True, "block": True}
-    ).json()
-    assert answer == {"images": 3, "by_state": {"remembered": 3}, "sample": answer["sample"]}
-    assert set(answer["sample"]) == set(ids[ann])
+    asked = {"filter": {"subject": ann}, "reason": "only looking", "block": True}
+    preview = stack.http.post("/v1/removals/preview", json=asked).json()
+    assert (preview["images"], preview["by_state"], preview["by_label"]) == (3, {"remembered": 3}, {ann: 3})
+    assert (preview["by_source"], preview["queued"], preview["is_estimate"]) == ({source: 3}, 0, False)
+    assert {each["image_id"] for each in preview["samples"]} == set(ids[ann])
+    assert_nothing_was_removed(stack, source, images, files)
+    assert stack.teach(picture("bars"), labels=["x"], subject=ann), "a preview blocks nobody"
+
+
+def assert_nothing_was_removed(stack: Stack, source: str, images: dict[str, Image], files: set[Path]) -> None:
     assert stack.held({"source": source}) == images
     assert stack.picture_files() == files
     assert not [each for each in stack.client.removals().data if each.reason == "only looking"]
-    assert stack.teach(picture("bars"), labels=["x"], subject=ann), "a dry run blocks nobody"
+
+
+def test_a_client_of_before_that_asks_for_a_dry_run_removes_nothing(stack: Stack) -> None:
+    source, ids = teach_two_subjects(stack)
+    images, files = stack.held({"source": source}), stack.picture_files()
+    for dry_run in (True, False):
+        asked = {"filter": {"subject": next(iter(ids))}, "reason": "only looking", "dry_run": dry_run}
+        for path in ("/v1/removals", "/v1/removals/preview"):
+            answer = stack.http.post(path, json=asked)
+            assert (answer.status_code, "dry_run" in answer.text) == (422, True), answer.text
+    with pytest.raises(ValidationError, match="dry_run"):
+        removal({"subject": next(iter(ids))}, dry_run=True)
+    assert_nothing_was_removed(stack, source, images, files)
 
 
 def test_a_removal_by_subject_and_its_receipt(stack: Stack) -> None:
@@ -99,7 +129,7 @@ def test_what_waits_and_what_was_rejected_goes_too(stack: Stack) -> None:
     with suspended(stack.child("worker")):
         files = stack.picture_files()
         [waiting] = stack.teach(picture("disc"), labels=["x"], subject=subject)
-        assert stack.client.preview(removal({"subject": subject})).images == 3
+        assert stack.client.preview_removal(removal({"subject": subject})).images == 3
         receipt = stack.client.remove(removal({"subject": subject}))
         assert receipt.status is RemovalStatus.DONE
         assert receipt.by_state == {State.REMEMBERED: 1, State.REJECTED: 1, State.WAITING: 1}
@@ -117,9 +147,10 @@ def test_deleting_one_image_gives_a_receipt(stack: Stack) -> None:
     source, ids = teach_two_subjects(stack)
     first, *others = [image_id for each in ids.values() for image_id in each]
     answer = stack.http.delete(f"/v1/images/{first}")
-    assert answer.status_code == 200
-    receipt = answer.json()
+    assert (answer.status_code, answer.headers["Location"]) == (202, f"/v1/removals/{answer.json()['id']}")
+    receipt = settled(stack, answer)
     assert (receipt["status"], receipt["images"], receipt["filter"]) == ("done", 1, None)
+    assert (receipt["stage"], receipt["done"], receipt["total"]) == ("", 1, 1)
     assert set(stack.held({"source": source})) == set(others)
     assert stack.client.removal(receipt["id"]).verified_at is not None
     assert stack.http.delete(f"/v1/images/{first}").status_code == 404
@@ -183,26 +214,18 @@ def test_a_removal_interrupted_by_kill_9_carries_on(victim: Stack) -> None:
     his = victim.teach(picture("bars"), labels=["x"], subject=unique("bob"))
     victim.remembered([*hers, *his])
 
-    def records() -> set[str]:
-        return {each.id for each in victim.client.removals().data}
-
-    before, files = records(), victim.picture_files()
+    files = victim.picture_files()
     engine, api = victim.child("engine"), victim.child("api")
     with suspended(engine):  # so that the removal stands still after its record and before its points
-        with pytest.raises(Exception, match="timed out"):
-            victim.http.post(
-                "/v1/removals", json={"filter": {"subject": subject}, "reason": "asked to", "block": True}, timeout=2
-            )
-        [record] = until(lambda: records() - before, "the removal's record")
+        asked = {"filter": {"subject": subject}, "reason": "asked to", "block": True}
+        answer = victim.http.post("/v1/removals", json=asked)
+        assert (answer.status_code, answer.json()["status"]) == (202, "running")
+        assert answer.headers["Retry-After"] == "1"
         api.kill()
         api.wait(60)
     victim.until_ready()
 
-    def done() -> bool:
-        return victim.client.removal(record).status is RemovalStatus.DONE
-
-    until(done, "the removal to be carried on")
-    receipt = victim.client.removal(record)
+    receipt = victim.client.removal(settled(victim, answer)["id"])
     assert (receipt.images, receipt.by_state, receipt.pictures) == (4, {State.REMEMBERED: 4}, 4)
     assert receipt.verified_at is not None
     assert victim.held({"subject": subject}) == {}

@@ -36,6 +36,7 @@ from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 from visual_memory.services.access.api_keys import ApiKeys
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.infrastructure.records import database_flags
+from visual_memory.services.infrastructure.records.backup_records import latest_backups
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Engine
@@ -353,3 +354,16 @@ def test_nothing_comes_back_that_was_computed_from_images(here: Parts, there: Pa
     assert here.judgements.current(here.tenant) is not None
     assert there.judgements.current(there.tenant) is None
     assert [(image.state, image.doubt) for image in there.held(odd)] == [(State.REMEMBERED, None)]
+
+
+def test_a_backup_is_recorded_and_so_is_the_one_that_was_restored(here: Parts, there: Parts, tmp_path: Path) -> None:
+    here.teach(picture("disc"))
+    with pytest.raises(FileNotFoundError):
+        back_up(here, tmp_path / "missing" / "b")
+    assert latest_backups(here.database, 9) == []
+    back_up(here, tmp_path / "a")
+    back_up(here, tmp_path / "b")
+    second, first = latest_backups(here.database, 9)
+    assert first.begun_at <= first.ended_at <= second.ended_at
+    restore(there, tmp_path / "b")
+    assert [each.begun_at for each in latest_backups(there.database, 9)] == [second.begun_at, first.begun_at]

@@ -436,3 +436,35 @@ def test_few_are_at_work_and_few_are_kept(place: Place, monkeypatch: pytest.Monk
     assert kept > {*at_work, *collecting}, "nobody else's had to go"
     with pytest.raises(NotFound):
         place.load(dropped)
+
+
+@pytest.mark.parametrize("when", ["collecting", "waiting", "running"])
+def test_a_cancelled_one_leaves_no_picture_and_no_report(
+    place: Place, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    asked = place.ask()
+    place.add(asked, picture("disc"), label="disc")
+    assert place.files()
+    if when != "collecting":
+        place.request.start(place.tenant, asked)
+    if when == "running":
+        put_report = place.evaluations.put_report
+
+        def put_then_cancel(*arguments: Any) -> None:
+            put_report(*arguments)
+            place.evaluations.cancel(place.tenant, asked, "bob")
+
+        monkeypatch.setattr(place.evaluations, "put_report", put_then_cancel)
+        place.run()
+    else:
+        place.evaluations.cancel(place.tenant, asked, "bob")
+        place.run()
+    left = place.load(asked)
+    assert (left.state, left.cancelled_by, left.pictures, left.summary) == (JobState.CANCELLED, "bob", 0, None)
+    assert place.files() == []
+    with pytest.raises(NotFound):
+        place.evaluations.report(place.tenant, asked)
+    with pytest.raises(InvalidRequest, match="was cancelled"):
+        place.add(asked, picture("bars"), label="bars")
+    with pytest.raises(InvalidRequest, match="was cancelled"):
+        place.request.start(place.tenant, asked)

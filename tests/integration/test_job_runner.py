@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from tests.support.running_service import until
 from visual_memory.schemas.background_job import Job, JobKind, JobState
-from visual_memory.schemas.errors import InvalidRequest, NotFound, Unavailable
+from visual_memory.schemas.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from visual_memory.schemas.moments import now
 from visual_memory.services.infrastructure.records import tables
 from visual_memory.services.infrastructure.records.database import Database
@@ -297,3 +297,51 @@ def change(jobs: Jobs, job: Job, **values: object) -> None:
 
 def _passed_over(reason: str) -> float:
     return REGISTRY.get_sample_value("visual_memory_passed_over_total", {"reason": reason}) or 0.0
+
+
+def test_a_waiting_one_that_is_cancelled_never_begins(jobs: Jobs) -> None:
+    job, begun = jobs.create("a", KIND, "ann"), []
+    cancelled = jobs.cancel("a", job.id, "bob")
+    assert (cancelled.state, cancelled.cancelled_by) == (JobState.CANCELLED, "bob")
+    assert jobs.cancel("a", job.id, "tom") == cancelled, "it is as it was"
+    run(jobs, lambda _progress: begun.append(1))("a")
+    assert (begun, jobs.has_open("a"), jobs.overdue(timedelta(0))) == ([], False, set())
+
+
+def test_a_running_one_that_is_cancelled_stops_at_its_next_progress(jobs: Jobs) -> None:
+    job, later, reached = jobs.create("a", KIND, "ann"), jobs.create("a", KIND, "ann"), []
+
+    def work(progress: Progress) -> None:
+        jobs.cancel("a", job.id, "bob")
+        progress("more", 1, 2)
+        reached.append(1)
+
+    runner = run(jobs, work)
+    runner("a")
+    stopped = jobs.load("a", job.id)
+    assert (reached, stopped.state, stopped.stage) == ([], JobState.CANCELLED, "")
+    run(jobs, lambda _progress: None)("a")
+    assert jobs.load("a", later.id).state is JobState.DONE, "the next one is not held up"
+
+
+@pytest.mark.parametrize("error", [None, InvalidRequest("no pictures")], ids=str)
+def test_one_that_has_ended_is_not_cancelled(jobs: Jobs, error: Exception | None) -> None:
+    job, written = jobs.create("a", KIND, "ann"), []
+
+    def work(_progress: Progress) -> None:
+        if error:
+            raise error
+
+    run(jobs, work)("a")
+    with pytest.raises(Conflict, match="only a job that has not ended"):
+        jobs.cancel("a", job.id, "bob", lambda _connection, job_id: written.append(job_id))
+    with pytest.raises(NotFound):
+        jobs.cancel("b", job.id, "bob")
+    assert written == []
+
+
+def test_old_ones_that_were_cancelled_are_deleted(jobs: Jobs) -> None:
+    made = [jobs.create("a", JobKind.INFLUENCE, "ann").id for _ in range(KEPT + 2)]
+    for job_id in made:
+        jobs.cancel("a", job_id, "bob")
+    assert [job.id for job in reversed(jobs.all("a", JobKind.INFLUENCE))] == made[2:]

@@ -454,6 +454,19 @@ def test_a_memory_that_fills_for_ever_is_judged_all_the_same(parts: Parts, monke
     assert schedule.start_due() == 1
 
 
+def test_after_one_was_cancelled_none_is_started_for_a_while(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    remember(parts, ["cat"] * 4)
+    memory, jobs = cast(Memory, Own(parts.memory, parts.tenant)), Jobs(parts.database)
+    schedule = ScheduleJudgements(memory, parts.judgements, jobs, lambda _tenant: None, 8)
+    suspects(parts, 1)
+    assert schedule.start_due() == 1
+    [job] = jobs.all(parts.tenant, JobKind.JUDGEMENT)
+    jobs.cancel(parts.tenant, job.id, "ann")
+    assert schedule.start_due() == 0
+    monkeypatch.setattr(schedule_judgements, "LONGEST_DELAY", timedelta(0))
+    assert schedule.start_due() == 1
+
+
 def test_what_prunes_every_classification_needs_a_judgement_of_each_memory(parts: Parts) -> None:
     remember(parts, ["cat"] * 4)
     memory, queue = cast(Memory, Own(parts.memory, parts.tenant)), lambda _tenant: None

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.background_job import Job
@@ -12,22 +12,29 @@ from visual_memory.schemas.page import Page
 from visual_memory.services.api.authenticate import CallerDep, IdempotencyKey, ServiceDep
 from visual_memory.services.api.authorize import CLASSIFY_OR_READ, AuthorizedRoute, requires_scope
 from visual_memory.services.api.page_parameters import PageDep
+from visual_memory.services.api.response_headers import describe_headers, set_job_location
 from visual_memory.services.infrastructure.records.database import Within
 
 router = APIRouter(prefix="/v1", tags=["curate"], route_class=AuthorizedRoute)
 
 
-@router.post("/judgements", status_code=202)
+@router.post(
+    "/judgements",
+    operation_id="start_judgement",
+    summary="Judge the memory",
+    status_code=202,
+    responses=describe_headers(202, "The job that judges the memory", retry_after=True),
+)
 @requires_scope(Scope.REMEMBER)
-def judge(caller: CallerDep, service: ServiceDep, idempotency_key: IdempotencyKey = None) -> Job:
+def judge(caller: CallerDep, service: ServiceDep, response: Response, idempotency_key: IdempotencyKey = None) -> Job:
     """Start a job that judges the memory by itself; return it, or the one that is running already."""
 
     def create(within: Within) -> str:
         return service.schedule_judgements.start(caller.tenant, caller.name, within).id
 
-    return service.schedule_judgements.jobs.load(
-        caller.tenant, caller.create_once("judge", "job", idempotency_key, "", create)
-    )
+    job = service.jobs.load(caller.tenant, caller.create_once("judge", "job", idempotency_key, "", create))
+    set_job_location(response, job)
+    return job
 
 
 @router.get("/judgement")

@@ -1,6 +1,6 @@
 """Show, replay, explain and delete stored decisions."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
@@ -9,28 +9,29 @@ from visual_memory.schemas.background_job import JobKind
 from visual_memory.schemas.explanation import (
     MAX_LAST,
     Counterfactual,
-    ExplanationJob,
     Influence,
     Preview,
     PreviewRequest,
     Replay,
     ReplayRequest,
 )
+from visual_memory.schemas.job_with_result import JobWithResult
 from visual_memory.schemas.page import Page
 from visual_memory.schemas.stored_decision import DecisionSummary, StoredDecision
 from visual_memory.schemas.text_rules import Label
 from visual_memory.services.api.authenticate import Caller, CallerDep, IdempotencyKey, ServiceDep
 from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
 from visual_memory.services.api.page_parameters import PageDep
+from visual_memory.services.api.response_headers import describe_headers, set_job_location
 from visual_memory.services.decisions.explanations.explanation_budget import AT_ONCE, OverBudget
 from visual_memory.services.decisions.explanations.explanation_jobs import ExplanationRequest
 from visual_memory.services.infrastructure.records.database import Within
 
 router = APIRouter(prefix="/v1", tags=["decisions"], route_class=AuthorizedRoute)
 
-ACCEPTED_AS_JOB: dict[int | str, dict[str, Any]] = {
-    202: {"model": ExplanationJob, "description": "It takes too long for one request: the job that computes it"}
-}
+ACCEPTED_AS_JOB = describe_headers(
+    202, "It takes too long for one request: the job that computes it", retry_after=True, model=JobWithResult
+)
 Last = Annotated[int, Query(ge=1, le=MAX_LAST)]
 
 
@@ -89,13 +90,13 @@ def counterfactual(
     decision_id: str,
     response: Response,
     idempotency_key: IdempotencyKey = None,
-) -> Counterfactual | ExplanationJob:
+) -> Counterfactual | JobWithResult:
     """Return the fewest images whose removal would change the label of a decision today; a job if that takes long."""
     try:
         return service.explain.counterfactual(caller.tenant, decision_id, AT_ONCE)
     except OverBudget:
-        response.status_code = 202
-        return _start_job(caller, JobKind.COUNTERFACTUAL, ExplanationRequest(decision=decision_id), idempotency_key)
+        request = ExplanationRequest(decision=decision_id)
+        return _start_job(caller, JobKind.COUNTERFACTUAL, request, idempotency_key, response)
 
 
 @router.post("/influence", responses=ACCEPTED_AS_JOB)
@@ -106,29 +107,24 @@ def influence(
     response: Response,
     last: Last = MAX_LAST,
     idempotency_key: IdempotencyKey = None,
-) -> Influence | ExplanationJob:
+) -> Influence | JobWithResult:
     """Return the images with the most influence on the latest stored decisions; a job if that takes long."""
     try:
         return service.explain.influence(caller.tenant, last, AT_ONCE)
     except OverBudget:
-        response.status_code = 202
-        return _start_job(caller, JobKind.INFLUENCE, ExplanationRequest(last=last), idempotency_key)
-
-
-@router.get("/jobs/{job_id}")
-@requires_scope(Scope.READ)
-def job(caller: CallerDep, service: ServiceDep, job_id: str) -> ExplanationJob:
-    """Return the progress of a job, and its counterfactual or influence once it is done."""
-    return service.explanation_jobs.load(caller.tenant, job_id)
+        return _start_job(caller, JobKind.INFLUENCE, ExplanationRequest(last=last), idempotency_key, response)
 
 
 def _start_job(
-    caller: Caller, kind: JobKind, request: ExplanationRequest, idempotency_key: str | None
-) -> ExplanationJob:
+    caller: Caller, kind: JobKind, request: ExplanationRequest, idempotency_key: str | None, response: Response
+) -> JobWithResult:
     service = caller.service
 
     def create(within: Within) -> str:
         return service.enqueue_explanation(caller.tenant, kind, request, caller.name, within).id
 
     job_id = caller.create_once(kind.value, "job", idempotency_key, request.model_dump_json(), create)
-    return service.explanation_jobs.load(caller.tenant, job_id)
+    job = service.explanation_jobs.load(caller.tenant, job_id)
+    response.status_code = 202
+    set_job_location(response, job)
+    return job

@@ -14,6 +14,7 @@ from visual_memory.services.api.authorize import CLASSIFY_OR_READ, AuthorizedRou
 from visual_memory.services.api.error_responses import binary_content
 from visual_memory.services.api.page_parameters import PageDep
 from visual_memory.services.api.picture_uploads import SentImages, body_schema, read_uploads
+from visual_memory.services.api.response_headers import describe_headers, set_job_location, set_location
 from visual_memory.services.api.routes.images import NO_STORE_HEADERS
 from visual_memory.services.infrastructure.records.database import Within
 from visual_memory.services.intake.accept_pictures import Upload
@@ -24,10 +25,20 @@ KIND = "evaluation"
 """Field of the audit log for the id."""
 
 
-@router.post("", status_code=202)
+@router.post(
+    "",
+    operation_id="create_evaluation",
+    summary="Create an evaluation",
+    status_code=201,
+    responses=describe_headers(201, "The evaluation; it has started if it is of the memory against itself"),
+)
 @requires_scope(Scope.CLASSIFY)
 def request(
-    caller: CallerDep, service: ServiceDep, request: EvaluationRequest, idempotency_key: IdempotencyKey = None
+    caller: CallerDep,
+    service: ServiceDep,
+    request: EvaluationRequest,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
 ) -> EvaluationJob:
     """Create an evaluation. One of the memory against itself starts at once; others wait for pictures and a start.
 
@@ -40,6 +51,7 @@ def request(
         return service.request_evaluation.request(caller.tenant, request, caller.name, within, may_delete=may_delete).id
 
     created = caller.create_once("evaluations.request", KIND, idempotency_key, request.model_dump_json(), create)
+    set_location(response, f"/v1/evaluations/{created}")
     return _redacted(caller, service.evaluations.load(caller.tenant, created))
 
 
@@ -53,10 +65,20 @@ def add(
         return _redacted(caller, service.request_evaluation.add(caller.tenant, evaluation_id, uploads))
 
 
-@router.post("/{evaluation_id}/start", status_code=202)
+@router.post(
+    "/{evaluation_id}/start",
+    operation_id="start_evaluation",
+    summary="Start an evaluation",
+    status_code=202,
+    responses=describe_headers(202, "The evaluation; `Location` names its job", retry_after=True),
+)
 @requires_scope(Scope.CLASSIFY)
 def start(
-    caller: CallerDep, service: ServiceDep, evaluation_id: str, idempotency_key: IdempotencyKey = None
+    caller: CallerDep,
+    service: ServiceDep,
+    evaluation_id: str,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
 ) -> EvaluationJob:
     """Start the evaluation, once all pictures are sent."""
 
@@ -64,7 +86,9 @@ def start(
         return service.request_evaluation.start(caller.tenant, evaluation_id, within).id
 
     created = caller.create_once("evaluations.start", KIND, idempotency_key, evaluation_id, create)
-    return _redacted(caller, service.evaluations.load(caller.tenant, created))
+    evaluation = service.evaluations.load(caller.tenant, created)
+    set_job_location(response, evaluation)
+    return _redacted(caller, evaluation)
 
 
 @router.get("")
@@ -93,7 +117,10 @@ def report(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> Respon
 @router.delete("/{evaluation_id}")
 @requires_scope(Scope.REMOVE)
 def delete(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> EvaluationJob:
-    """Delete an evaluation with its report, and return it; a worker that runs it stops."""
+    """Delete an evaluation with its report, and return it; a worker that runs it stops.
+
+    `POST /v1/jobs/{id}/cancel` stops it too, and keeps its record.
+    """
     found = service.evaluations.load(caller.tenant, evaluation_id)
     service.evaluations.delete(caller.tenant, evaluation_id, caller.audit_entry("evaluations.delete", KIND))
     return _redacted(caller, found)

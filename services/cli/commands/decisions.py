@@ -1,6 +1,5 @@
 """Stored decisions: list, show, replay and delete them, and show which images they depend on."""
 
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +9,8 @@ from visual_memory.services.cli.first_items import first_items
 from visual_memory.services.cli.shared_options import DEFAULT_URL, AsJson, Key, Url, connect, print_json
 
 if TYPE_CHECKING:
-    from visual_memory.schemas.explanation import Counterfactual, ExplanationJob, Influence, Replay
+    from visual_memory.schemas.explanation import Counterfactual, Influence, Replay
+    from visual_memory.schemas.job_with_result import JobWithResult
     from visual_memory.schemas.stored_decision import StoredDecision
     from visual_memory.services.client.http_client import Client
 
@@ -20,8 +20,6 @@ app = typer.Typer(
 )
 
 DecisionId = Annotated[str, typer.Argument(help="The decision's id.")]
-
-POLL_SECONDS = 0.5
 
 
 @app.command("list")
@@ -113,8 +111,8 @@ def _counterfactual_of(client: "Client", decision_id: str, *, quiet: bool) -> "C
     from visual_memory.schemas.explanation import Counterfactual
 
     found = client.counterfactual(decision_id)
-    answer = found if isinstance(found, Counterfactual) else _wait_for_job(client, found, quiet=quiet).counterfactual
-    if answer is None:
+    answer = found if isinstance(found, Counterfactual) else _wait_for_job(client, found, quiet=quiet).result
+    if not isinstance(answer, Counterfactual):
         fail("no counterfactual was found: ask again")
     return answer
 
@@ -123,26 +121,16 @@ def _influence_of(client: "Client", last: int, *, quiet: bool) -> "Influence":
     from visual_memory.schemas.explanation import Influence
 
     found = client.influence(last)
-    answer = found if isinstance(found, Influence) else _wait_for_job(client, found, quiet=quiet).influence
-    if answer is None:
+    answer = found if isinstance(found, Influence) else _wait_for_job(client, found, quiet=quiet).result
+    if not isinstance(answer, Influence):
         fail("no influence was found: ask again")
     return answer
 
 
-def _wait_for_job(client: "Client", job: "ExplanationJob", *, quiet: bool) -> "ExplanationJob":
-    """Show the progress of a job until it is done."""
-    from visual_memory.schemas.background_job import JobState
-    from visual_memory.services.cli.terminal_output import progress_bar
+def _wait_for_job(client: "Client", job: "JobWithResult", *, quiet: bool) -> "JobWithResult":
+    from visual_memory.services.cli.wait_for_job import wait_for_job
 
-    with progress_bar(quiet=quiet) as progress:
-        task = progress.add_task("waiting", total=None)
-        while job.state is not JobState.DONE:
-            if job.state is JobState.FAILED:
-                fail(f"the {job.kind} could not be found: {job.error}")
-            progress.update(task, description=job.stage or "waiting", completed=job.done, total=job.total or None)
-            time.sleep(POLL_SECONDS)
-            job = client.job(job.id)
-    return job
+    return wait_for_job(client, job.id, f"the {job.kind} could not be found", quiet=quiet)
 
 
 def _print_stored(decision_id: str, found: "StoredDecision") -> None:

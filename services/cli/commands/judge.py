@@ -1,19 +1,16 @@
 """Judge the memory by its own votes, and print the judgement."""
 
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from visual_memory.services.cli.commands.labels import confusions_text
-from visual_memory.services.cli.exit_codes import exit_on_error, fail
+from visual_memory.services.cli.exit_codes import exit_on_error
 from visual_memory.services.cli.shared_options import DEFAULT_URL, AsJson, Key, Url, connect, print_json
 
 if TYPE_CHECKING:
     from visual_memory.schemas.judgement import JudgementStatus
-    from visual_memory.services.client.http_client import Client
 
-POLL_SECONDS = 0.5
 MAX_CLASSES = 10
 
 
@@ -24,32 +21,17 @@ def judge(
     as_json: AsJson = False,
 ) -> None:
     """Judge the memory by itself: classify each image by the votes of the others."""
+    from visual_memory.services.cli.wait_for_job import wait_for_job
+
     with exit_on_error(), connect(url, key) as client:
         job = client.judge()
         if wait:
-            _wait_for_job(client, job.id, quiet=as_json)
+            wait_for_job(client, job.id, "the memory could not be judged", quiet=as_json)
         status = client.judgement()
     if as_json:
         print_json(status.model_dump(mode="json"))
     else:
         _print_judgement(status)
-
-
-def _wait_for_job(client: "Client", job_id: str, *, quiet: bool) -> None:
-    """Show the progress of a job until it is done."""
-    from visual_memory.schemas.background_job import JobState
-    from visual_memory.services.cli.terminal_output import progress_bar
-
-    with progress_bar(quiet=quiet) as progress:
-        task = progress.add_task("waiting", total=None)
-        while True:
-            job = client.judgement().job
-            if job is None or job.id != job_id or job.state is JobState.DONE:
-                return
-            if job.state is JobState.FAILED:
-                fail(f"the memory could not be judged: {job.error}")
-            progress.update(task, description=job.stage or "waiting", completed=job.done, total=job.total or None)
-            time.sleep(POLL_SECONDS)
 
 
 def _print_judgement(status: "JudgementStatus") -> None:

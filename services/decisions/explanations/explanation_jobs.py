@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from sqlalchemy import insert, select, update
 
-from visual_memory.schemas.background_job import JobKind, JobState
-from visual_memory.schemas.errors import Conflict
-from visual_memory.schemas.explanation import Counterfactual, ExplanationJob, Influence
+from visual_memory.schemas.background_job import OPEN, JobKind, JobState
+from visual_memory.schemas.errors import Conflict, NotFound
+from visual_memory.schemas.explanation import Counterfactual, Influence
+from visual_memory.schemas.job_with_result import JobWithResult
 from visual_memory.services.decisions.explanations.explain import Explain
 from visual_memory.services.infrastructure.records.database import Within, nothing_else
 from visual_memory.services.infrastructure.records.tables import questions
-from visual_memory.services.infrastructure.task_queue.job_records import OPEN, Jobs, OwnedJob, Stopped
+from visual_memory.services.infrastructure.task_queue.job_records import Jobs, OwnedJob, Stopped
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress
 from visual_memory.services.removal.covered_image_records import CoveredImages
 
@@ -54,7 +55,7 @@ class ExplanationJobs:
         request: ExplanationRequest,
         requested_by: str,
         within: Within = nothing_else,
-    ) -> ExplanationJob:
+    ) -> JobWithResult:
         """Create a job, which waits for a worker.
 
         Raises:
@@ -73,10 +74,10 @@ class ExplanationJobs:
             job = self._jobs.create_within(connection, tenant, kind, requested_by)
             connection.execute(insert(questions).values(job=job.id, tenant=tenant, **dict(request)))
             within(connection, job.id)
-        return ExplanationJob(**dict(job), **dict(request))
+        return JobWithResult(**dict(job), **dict(request))
 
-    def load(self, tenant: str, job_id: str) -> ExplanationJob:
-        """A job; an explanation job with its result once it is done.
+    def load(self, tenant: str, job_id: str) -> JobWithResult:
+        """An explanation job, with its result once it is done.
 
         Raises:
             NotFound: there is none, or a removal deleted it.
@@ -85,11 +86,15 @@ class ExplanationJobs:
             job = self._jobs.load_within(connection, tenant, job_id)
             row = connection.execute(select(questions).where(questions.c.job == job_id)).first()
         if row is None:
-            return ExplanationJob(**dict(job))
+            raise NotFound(f"there is no explanation {job_id!r}")
         fields: dict[str, object] = {**dict(job), "decision": row.decision, "last": row.last}
         if job.state is JobState.DONE and row.result is not None:
-            fields[job.kind.value] = _RESULTS[job.kind].validate_json(row.result)
-        return ExplanationJob.model_validate(fields)
+            fields["result"] = _RESULTS[job.kind].validate_json(row.result)
+        return JobWithResult.model_validate(fields)
+
+    def count(self, tenant: str) -> int:
+        """The number of explanation jobs of a tenant."""
+        return len(self._jobs.all(tenant, *KINDS))
 
     def request_of(self, owned: OwnedJob) -> ExplanationRequest:
         """What a job computes.
@@ -135,7 +140,7 @@ class EnqueueExplanation:
         request: ExplanationRequest,
         requested_by: str,
         within: Within = nothing_else,
-    ) -> ExplanationJob:
+    ) -> JobWithResult:
         """The job; see `ExplanationJobs.create`."""
         job = self.jobs.create(tenant, kind, request, requested_by, within)
         self.enqueue(tenant)
@@ -153,7 +158,7 @@ class RunExplanation:
         """Compute and store the result; idempotent.
 
         Raises:
-            Stopped: the job was deleted, maybe by a removal.
+            Stopped: the job was cancelled, or deleted, maybe by a removal.
             NotFound, EncoderMismatch, InvalidFilter: as in `FindCounterfactual`.
         """
         request = self.jobs.request_of(owned)

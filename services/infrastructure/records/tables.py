@@ -58,6 +58,15 @@ schedule = Table(
 )
 
 
+backups = Table(
+    "backups",  # that were made, so that a preview of a removal can name those that hold its images
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("begun_at", Moment, nullable=False),
+    Column("ended_at", Moment, nullable=False, index=True),  # it holds nothing that was accepted later
+)
+
+
 # --- access -----------------------------------------------------------------------------------------------------------
 
 keys = Table(
@@ -158,6 +167,8 @@ removals = Table(
     Column("pictures", BigInteger, nullable=False, default=0),
     Column("intake_position", String),  # the last id of the tenant's stream at the request; NULL: not noted yet
     Column("drained", Boolean, nullable=False, server_default=false()),  # it has searched the intake since its mark
+    Column("done", BigInteger, nullable=False, server_default=text("0")),  # progress: covered images that are deleted
+    Column("total", BigInteger, nullable=False, server_default=text("0")),  # progress: covered images
     Column("queued", BigInteger, nullable=False, server_default=text("0")),  # entries that it took from the intake
     Column("verified_at", Moment),
     Column("waits_for", String),  # why it does not proceed, a sentence

@@ -14,19 +14,22 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, or_, select, update
 
-from visual_memory.schemas.background_job import Job, JobKind, JobState
-from visual_memory.schemas.errors import NotFound
+from visual_memory.schemas.background_job import ENDED, OPEN, Job, JobKind, JobState
+from visual_memory.schemas.errors import Conflict, NotFound
+from visual_memory.schemas.list_cursor import CursorText, ListCursors
+from visual_memory.schemas.moments import Moment
+from visual_memory.schemas.page import FIRST_PAGE, Page, PageRequest
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.records.clock_check import CLOCKS_DIFFER
 from visual_memory.services.infrastructure.records.database import Database, Within, nothing_else
+from visual_memory.services.infrastructure.records.keyset_pages import LatestFirst
 from visual_memory.services.infrastructure.records.tables import jobs
 
 KEPT = 20
 """How many ended jobs of a kind are stored of a tenant; the oldest are deleted."""
 KINDS = frozenset(JobKind)
 STATES = frozenset(JobState)
-OPEN = (JobState.WAITING, JobState.RUNNING)
-ENDED = (JobState.DONE, JobState.FAILED)
+LIST = LatestFirst(ListCursors("jobs", tuple[Moment, CursorText]), (jobs.c.requested_at, jobs.c.id))
 UNKNOWN_AT_ONCE = 1000
 """How many jobs of unknown kinds are reported at once."""
 
@@ -34,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class Stopped(Exception):
-    """This worker has lost its job: it was deleted, or another worker has begun it since."""
+    """This worker has lost its job: it was deleted or cancelled, or another worker has begun it since."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class OwnedJob:
         """Make sure that the job is still this worker's, as part of a transaction.
 
         Raises:
-            Stopped: another worker has begun the job, or it was deleted; the transaction is rolled back.
+            Stopped: as in `Jobs.check`; the transaction is rolled back.
         """
         self.jobs.check(connection, self)
 
@@ -144,6 +147,22 @@ class Jobs:
         )
         return [_job(row) for row in found]
 
+    def page(
+        self,
+        tenant: str,
+        kinds: Collection[JobKind],
+        states: Collection[JobState] = tuple(JobState),
+        asked: PageRequest = FIRST_PAGE,
+    ) -> Page[Job]:
+        """A page of a tenant's jobs of some kinds in some states, the latest first.
+
+        Raises:
+            InvalidCursor: the cursor is not one of this list.
+        """
+        theirs = (jobs.c.tenant == tenant) & jobs.c.kind.in_(kinds) & jobs.c.state.in_(states)
+        with self.database.read() as connection:
+            return LIST.page(connection, select(jobs).where(theirs), asked, _job)
+
     def has_open(self, tenant: str) -> bool:
         """Whether a tenant has waiting or running jobs."""
         query = select(jobs.c.id).where(jobs.c.tenant == tenant, _is_open()).limit(1)
@@ -194,7 +213,7 @@ class Jobs:
         """Renew the heartbeat of a job, and write some columns of it, as part of a transaction.
 
         Raises:
-            Stopped: another worker has begun the job, or it was deleted; the transaction is rolled back.
+            Stopped: another worker has begun the job, or it was deleted or cancelled; the transaction is rolled back.
         """
         ours = (jobs.c.id == owned.id) & (jobs.c.tenant == owned.tenant) & (jobs.c.token == owned.token)
         values = {"touched_at": self.database.moment(connection), **values}
@@ -221,11 +240,35 @@ class Jobs:
             values["done"] = jobs.c.total
         with self.database.write(urgent=True) as connection:
             self.check(connection, owned, **values)
-            if owned.job.kind is JobKind.EVALUATION:  # deleted by `services.evaluation`
-                return
-            theirs = (jobs.c.tenant == owned.tenant) & (jobs.c.kind == owned.job.kind) & jobs.c.state.in_(ENDED)
-            old = select(jobs.c.id).where(theirs).order_by(jobs.c.requested_at.desc()).offset(KEPT).limit(KEPT)
-            connection.execute(delete(jobs).where(jobs.c.id.in_(connection.execute(old).scalars().all())))
+            _delete_old(connection, owned.tenant, owned.job.kind)
+
+    def cancel(self, tenant: str, job_id: str, cancelled_by: str, within: Within = nothing_else) -> Job:
+        """Cancel a job: a waiting one never begins, a worker that runs it stops at its next heartbeat.
+
+        A job that was cancelled already is not changed.
+
+        Args:
+            tenant: whose job.
+            job_id: its id.
+            cancelled_by: who asked for it, as the API knows them.
+            within: what else to write in the same transaction.
+
+        Raises:
+            NotFound: there is no such job.
+            Conflict: it has ended.
+        """
+        with self.database.write(urgent=True) as connection:
+            ours = (jobs.c.tenant == tenant) & (jobs.c.id == job_id) & _known() & jobs.c.state.not_in(ENDED)
+            moment = self.database.moment(connection)
+            values = {"state": JobState.CANCELLED, "cancelled_by": cancelled_by, "touched_at": moment}
+            ended = connection.execute(update(jobs).where(ours).values(**values, stage="", token=None)).rowcount
+            found = self.load_within(connection, tenant, job_id)
+            if found.state is not JobState.CANCELLED:
+                raise Conflict(f"job {job_id!r} is {found.state}: only a job that has not ended can be cancelled")
+            if ended:
+                within(connection, job_id)
+                _delete_old(connection, tenant, found.kind)
+        return found
 
     def undo_attempt(self, owned: OwnedJob) -> None:
         """Do not count the attempt, because it failed for a reason outside of the job."""
@@ -255,6 +298,15 @@ class Jobs:
             if job_id not in self._passed_over:
                 self._passed_over.add(job_id)
                 log.error("the job %s is passed over: unknown kind (a newer version wrote it)", job_id)
+
+
+def _delete_old(connection: Connection, tenant: str, kind: JobKind) -> None:
+    """Delete the oldest ended jobs of a kind beyond `KEPT`; `services.evaluation` deletes evaluations."""
+    if kind is JobKind.EVALUATION:
+        return
+    theirs = (jobs.c.tenant == tenant) & (jobs.c.kind == kind) & jobs.c.state.in_(ENDED)
+    old = select(jobs.c.id).where(theirs).order_by(jobs.c.requested_at.desc()).offset(KEPT).limit(KEPT)
+    connection.execute(delete(jobs).where(jobs.c.id.in_(connection.execute(old).scalars().all())))
 
 
 def _known() -> ColumnElement[bool]:

@@ -1,8 +1,8 @@
 """Run background jobs: one of a tenant at a time, with progress, retries and a heartbeat.
 
-A message in the queue says only that a tenant has jobs. Deleting a job stops its worker at the next progress report. If
-a worker dies, the heartbeat of its job stops and the sweep enqueues the tenant again. The job then starts from the
-beginning, so running it twice must be harmless.
+A message in the queue says only that a tenant has jobs. Deleting or cancelling a job stops its worker at the next
+progress report. If a worker dies, the heartbeat of its job stops and the sweep enqueues the tenant again. The job then
+starts from the beginning, so running it twice must be harmless.
 """
 
 import logging
@@ -27,7 +27,7 @@ HEARTBEAT_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
-"""Reports progress: the stage, how much of it is done, out of how much. Raises `Stopped` if the job was deleted."""
+"""Reports progress: the stage, how much of it is done, out of how much. Raises `Stopped` if the job is gone."""
 Work = Callable[[OwnedJob, Progress], None]
 """Runs a job of a tenant."""
 
@@ -63,7 +63,9 @@ class RunJobs:
         try:
             self._do(owned)
         except Stopped:
-            log.info("job stopped: it was deleted, or another worker has begun it", extra={"tenant": tenant})
+            log.info(
+                "job stopped: it was deleted or cancelled, or another worker has begun it", extra={"tenant": tenant}
+            )
         if self.jobs.has_open(tenant):
             self.enqueue(tenant)
 

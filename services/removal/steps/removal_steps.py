@@ -49,6 +49,8 @@ from visual_memory.services.removal.steps.verify_nothing_left import CountRemain
 
 POLL = 0.05
 SLOWEST_POLL = 1.0
+PROGRESS_SECONDS = 1.0
+"""Shortest interval between two writes of progress."""
 MAX_STEPS = 30
 """Steps of one call: if images keep coming in, the rest is left for a later call."""
 
@@ -60,7 +62,7 @@ class RemovalSteps:
     """Runs the steps of requested removals.
 
     Attributes:
-        request: records a removal, or previews it.
+        request: records a removal.
         lease_duration: how long an unfinished removal belongs to the process that works on it.
         before_delete: called with the tenant and the removal's id after everything covered is recorded, before
             anything is deleted.
@@ -165,10 +167,7 @@ class RemovalSteps:
             return self.remove_from_intake(state.tenant, partial(self.removals.leases.renew, lease))
         for before in self.before_delete:
             before(state.tenant, state.id)
-        for page in self._covered_pages(state, lease):
-            for removal_id, images in groupby(sorted(page, key=_marked_by), _marked_by):
-                self.memory.marks.delete(state.tenant, [image.image_id for image in images], removal_id)
-            self.pictures.delete([image.picture for image in page])
+        self._delete_covered(state, lease)
         covered = CoveredImages(partial(self._covered_pages, state, lease), state.removal.filter or EVERYTHING)
         for hook in self.hooks:
             hook(state.tenant, covered)
@@ -179,6 +178,19 @@ class RemovalSteps:
         else:
             self._set_verified(state, lease)
         return True
+
+    def _delete_covered(self, state: RemovalState, lease: Lease) -> None:
+        """Delete the covered points and their pictures; writes progress where that takes long."""
+        done, total, written_at = 0, 0, time.monotonic()
+        for page in self._covered_pages(state, lease):
+            for removal_id, images in groupby(sorted(page, key=_marked_by), _marked_by):
+                self.memory.marks.delete(state.tenant, [image.image_id for image in images], removal_id)
+            self.pictures.delete([image.picture for image in page])
+            done += len(page)
+            if time.monotonic() - written_at >= PROGRESS_SECONDS:
+                total = total or self.covered.count_all(state.id)
+                self.removals.write_progress(lease, state.id, done, total)
+                written_at = time.monotonic()
 
     def _mark_again(self, state: RemovalState, lease: Lease) -> None:
         with self.removals.transaction(lease) as connection:
@@ -195,6 +207,8 @@ class RemovalSteps:
                 RemovalStep.SEAL,
                 waits_for=None,
                 verified_at=self.removals.database.moment(connection),
+                done=counts.images,
+                total=counts.images,
                 images=counts.images,
                 by_state=counts.by_state,
                 pictures=counts.pictures,

@@ -7,7 +7,7 @@ entry would take the fields that it omits from the covered image. Each removed e
 so the step repeats until it removes nothing.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,15 +15,15 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from visual_memory.schemas.errors import InvalidFilter
-from visual_memory.schemas.filter import Clause, matches
+from visual_memory.schemas.filter import Clause
 from visual_memory.services.infrastructure.records.resource_leases import Lease
 from visual_memory.services.removal.blocklist import CONTENT, VECTOR, Blocklist
 from visual_memory.services.removal.covered_image_records import EVERYTHING, CoveredImageRecords
+from visual_memory.services.removal.covered_intake_entries import covered_entries
 from visual_memory.services.removal.intake_contract import (
     CoveredIds,
     IntakeQueue,
     QueuedEntry,
-    QueuedImage,
     intake_resource,
 )
 from visual_memory.services.removal.refused_intake_entries import (
@@ -34,7 +34,6 @@ from visual_memory.services.removal.refused_intake_entries import (
 )
 from visual_memory.services.removal.removal_records import RemovalRecords, RemovalState, RemovalStep
 from visual_memory.services.removal.steps.mark_covered_images import MarkCoveredImages
-from visual_memory.services.removal.values_named_in_filters import may_cover_text
 
 MAX_ROUNDS = 100
 """More than the entries that name each other in a chain."""
@@ -159,20 +158,4 @@ class _DrainingRemoval:
     def covered_entries(self, page: Sequence[QueuedEntry]) -> list[QueuedEntry]:
         """The entries of a page that the removal covers."""
         older = [entry for entry in page if is_at_or_before(entry.position, self.position)]
-        images = (each.image for entry in older for each in entry.images)
-        covered = self.covered({image.image_id for image in images if image.image_id})
-        return [entry for entry in older if self._covers(entry, covered)]
-
-    def _covers(self, entry: QueuedEntry, covered: Collection[str]) -> bool:
-        if entry.text is not None:
-            return may_cover_text(self.state.removal.filter or EVERYTHING, entry.text)
-        return any(
-            matches(self.clauses, each.image)
-            or (each.image.image_id in covered and not any(_excludes(each, clause) for clause in self.clauses))
-            for each in entry.images
-        )
-
-
-def _excludes(queued: QueuedImage, clause: Clause) -> bool:
-    """Whether a field that an entry gives keeps its image from meeting a clause, whatever the other fields are."""
-    return clause.field.partition(".")[0] in queued.given and not matches([clause], queued.image)
+        return covered_entries(self.state.removal.filter or EVERYTHING, self.clauses, self.covered, older)

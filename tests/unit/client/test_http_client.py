@@ -183,7 +183,7 @@ def test_a_removal_is_not_sent_again_after_a_lost_connection(answering: Answerin
 
 def test_what_may_be_done_twice_has_no_key(answering: Answering) -> None:
     with answering((404, "not_found")) as (client, seen):
-        for deed in (client.labels, lambda: client.amend("a", ImagePatch()), lambda: client.preview(REMOVAL)):
+        for deed in (client.labels, lambda: client.amend("a", ImagePatch()), lambda: client.preview_removal(REMOVAL)):
             with pytest.raises(NotFound):
                 deed()
     assert [key for _, key in seen] == [None] * 3

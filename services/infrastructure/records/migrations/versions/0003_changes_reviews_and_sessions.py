@@ -1,7 +1,7 @@
-"""Add changes that can be undone, reviews, sessions of browsers, usage, and the end of jobs at a request."""
+"""Add changes that can be undone, reviews, sessions, usage, backups, cancelled jobs, progress of removals."""
 
 from alembic import op
-from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, PrimaryKeyConstraint, String
+from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, PrimaryKeyConstraint, String, text
 
 from visual_memory.services.infrastructure.records.column_types import Json, Moment
 
@@ -91,6 +91,16 @@ def upgrade() -> None:
     _replace_index("removals", ["tenant", "requested_at"], ["tenant", "requested_at", "id"])
     _replace_index("jobs", ["tenant", "kind", "requested_at"], ["tenant", "requested_at", "id"])
     _replace_index("audit_subjects", ["digest"], ["digest", "number"])
+    op.create_table(
+        "backups",
+        Column("id", String(), nullable=False),
+        Column("begun_at", Moment(), nullable=False),
+        Column("ended_at", Moment(), nullable=False),
+        PrimaryKeyConstraint("id", name="pk_backups"),
+    )
+    op.create_index("ix_backups_ended_at", "backups", ["ended_at"], unique=False)
+    for name in ("done", "total"):
+        op.add_column("removals", Column(name, BigInteger(), server_default=text("0"), nullable=False))
 
 
 def _replace_index(table: str, before: list[str], after: list[str]) -> None:
