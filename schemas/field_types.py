@@ -15,6 +15,8 @@ from pydantic import (
 )
 
 from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.fault import Fault, json_pointer
+from visual_memory.schemas.fault_sentences import WRONG_TYPE
 from visual_memory.schemas.image import State
 from visual_memory.schemas.moments import Moment
 from visual_memory.schemas.text_rules import (
@@ -85,13 +87,18 @@ def convert_metadata(
     """Convert the declared fields of metadata to their types; filters cannot use undeclared ones.
 
     Raises:
-        InvalidRequest: a value is not of its field's type.
+        InvalidRequest: values are not of their fields' types; it lists each, with a pointer within the image's fields.
     """
-    converted = dict(metadata)
-    for name in metadata.keys() & declared.keys():
+    converted, faults = dict(metadata), list[Fault]()
+    for name in sorted(metadata.keys() & declared.keys()):
         try:
             value = convert_value(f"metadata.{name}", declared[name], metadata[name])
         except ValueError as error:
-            raise InvalidRequest(str(error)) from None
-        converted[name] = value.isoformat() if isinstance(value, datetime) else value
+            faults.append(Fault(pointer=json_pointer(["metadata", name]), code=WRONG_TYPE, detail=str(error)))
+        else:
+            converted[name] = value.isoformat() if isinstance(value, datetime) else value
+    if faults:
+        refusal = InvalidRequest("; ".join(fault.detail for fault in faults))
+        refusal.errors = faults
+        raise refusal
     return converted

@@ -8,7 +8,7 @@ An image without the field meets only ``not``. A condition on ``labels`` covers 
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import ge, gt, le, lt
 from typing import Annotated, Any, cast
@@ -27,6 +27,8 @@ from pydantic import (
 )
 
 from visual_memory.schemas.errors import InvalidFilter
+from visual_memory.schemas.fault import Fault, json_pointer, limited
+from visual_memory.schemas.fault_sentences import INVALID, TOO_LONG, UNKNOWN_FIELD
 from visual_memory.schemas.field_types import FIELDS, TYPES, FieldType, Value, convert_value
 from visual_memory.schemas.image import StoredImage
 from visual_memory.schemas.labels import label_paths
@@ -128,10 +130,12 @@ class Filter(RootModel[Conditions]):
         """
         size = len(self.model_dump_json().encode())
         if size > MAX_FILTER_BYTES:
-            raise InvalidFilter(
+            error = InvalidFilter(
                 f"filter: its JSON has {size:,} bytes, more than {MAX_FILTER_BYTES:,}: use fewer values, or send"
                 " them in several requests"
             )
+            error.errors = [Fault(pointer="", code=TOO_LONG, detail=f"must have at most {MAX_FILTER_BYTES:,} bytes")]
+            raise error
 
     def clauses(self, metadata: Mapping[str, FieldType], *, stored: bool = False) -> "list[Clause]":
         """Check every condition against its field.
@@ -142,12 +146,22 @@ class Filter(RootModel[Conditions]):
 
         Raises:
             InvalidFilter: a field is unknown, or a value is not of the field's type, too large for a range, or text
-                with invisible characters; the message names both. Or the JSON is longer than `MAX_FILTER_BYTES`.
+                with invisible characters; it lists each such condition. Or the JSON is longer than
+                `MAX_FILTER_BYTES`.
         """
         if not stored:
             self.check_size()
         fields = {**FIELDS, **{f"metadata.{name}": kind for name, kind in metadata.items()}}
-        return [_clause(field, condition, fields, stored) for field, condition in self.root.items()]
+        clauses, faults = list[Clause](), list[Fault]()
+        for field, condition in self.root.items():
+            try:
+                clauses.append(_clause(field, condition, fields, stored))
+            except ValueError as error:
+                code = INVALID if field in fields else UNKNOWN_FIELD
+                faults.append(Fault(pointer=json_pointer([field]), code=code, detail=str(error)))
+        if faults:
+            raise _invalid(faults)
+        return clauses
 
 
 def filters_by_image_ids(image_ids: Iterable[str]) -> Iterator[Filter]:
@@ -205,28 +219,40 @@ def _values(clause: Clause, image: StoredImage) -> list[Any]:
         return []
 
 
+def _invalid(faults: Sequence[Fault]) -> InvalidFilter:
+    """The error for conditions that no image can meet; their sentences name their fields."""
+    first = faults[0].detail
+    error = InvalidFilter(
+        f"filter: {first}" if len(faults) == 1 else f"filter: there are {len(faults)} faults; the first: {first}"
+    )
+    error.errors = limited(faults)
+    return error
+
+
 def _clause(field: str, condition: Condition, fields: Mapping[str, FieldType], stored: bool) -> Clause:
+    """The clause of a condition.
+
+    Raises:
+        ValueError: the field is unknown, or the condition is not valid for it.
+    """
     if field not in fields:
-        raise InvalidFilter(
-            f"filter: there is no field {field!r}; a filter may name {', '.join(sorted(fields))}"
+        raise ValueError(
+            f"there is no field {field!r}; a filter may name {', '.join(sorted(fields))}"
             " (a metadata field must be declared in the settings)"
         )
     kind, negated = fields[field], isinstance(condition, Not)
     if isinstance(condition, Not):
         condition = condition.not_
-    try:
-        if not isinstance(condition, Range):
-            values = condition if isinstance(condition, list) else [condition]
-            checked = tuple(_checked(field, convert_value(field, kind, value), stored) for value in values)
-            return Clause(field, kind, values=checked, negated=negated)
-        if kind in (FieldType.KEYWORD, FieldType.BOOLEAN):
-            raise ValueError(f"{field} holds {TYPES[kind][1]} and takes a value or a list, not a range")
-        bounds = {name: convert_value(field, kind, value) for name, value in condition.bounds().items()}
-        if kind is FieldType.INTEGER and any(abs(cast("int", bound)) > SAFE_INTEGER for bound in bounds.values()):
-            raise ValueError(f"a range on {field} takes whole numbers up to 2**53 - 1; name the values instead")
-        return Clause(field, kind, bounds=bounds, negated=negated)
-    except ValueError as error:
-        raise InvalidFilter(f"filter: {error}") from None
+    if not isinstance(condition, Range):
+        values = condition if isinstance(condition, list) else [condition]
+        checked = tuple(_checked(field, convert_value(field, kind, value), stored) for value in values)
+        return Clause(field, kind, values=checked, negated=negated)
+    if kind in (FieldType.KEYWORD, FieldType.BOOLEAN):
+        raise ValueError(f"{field} holds {TYPES[kind][1]} and takes a value or a list, not a range")
+    bounds = {name: convert_value(field, kind, value) for name, value in condition.bounds().items()}
+    if kind is FieldType.INTEGER and any(abs(cast("int", bound)) > SAFE_INTEGER for bound in bounds.values()):
+        raise ValueError(f"a range on {field} takes whole numbers up to 2**53 - 1; name the values instead")
+    return Clause(field, kind, bounds=bounds, negated=negated)
 
 
 def _checked(field: str, value: Value, stored: bool) -> Value:

@@ -9,12 +9,13 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from visual_memory.schemas.errors import InvalidRequest, NotAnEvent, RefusedEvent, first_faults
+from visual_memory.schemas.errors import InvalidRequest, NotAnEvent, RefusedEvent
 from visual_memory.schemas.image import ImageFields
 from visual_memory.schemas.intake_event import MAX_EVENT, ImageData, ImageEvent, RemovalEvent
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.schemas.s3_notification import StoredObject, is_notification, parse_notification
 from visual_memory.schemas.strict_json import parse_json, read_json
+from visual_memory.schemas.validation_faults import first_faults
 
 MAX_VALUES = 2**16 + 2**10
 """The most values of an event: more than a vector and the fields of an image have, or a filter."""
@@ -120,15 +121,14 @@ def _of_object(stored: StoredObject, request: str) -> EventImage:
     try:
         fields = ImageFields.model_validate(stored.fields)
     except ValidationError as error:
-        raise RefusedEvent(f"the object's key: {first_faults(error.errors())}", request) from None
+        raise RefusedEvent(f"the object's key: {first_faults(error, sent=stored.fields)}", request) from None
     return EventImage(fields, dataref=stored.url)
 
 
 def _refusal(error: ValidationError, content: Any) -> NotAnEvent | RefusedEvent:
     """The error for an invalid event: of its form, or of its content."""
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    message = first_faults(faults, "event")
-    if all(map(_is_of_content, faults)):
+    message = first_faults(error, "event", content)
+    if all(map(_is_of_content, error.errors(include_url=False, include_context=False, include_input=False))):
         return RefusedEvent(message, content["id"])
     return NotAnEvent(message)
 

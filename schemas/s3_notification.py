@@ -7,8 +7,9 @@ from urllib.parse import quote, unquote_plus
 
 from pydantic import BaseModel, Field, ValidationError
 
-from visual_memory.schemas.errors import NotAnEvent, first_faults
+from visual_memory.schemas.errors import NotAnEvent
 from visual_memory.schemas.text_rules import sent_file_name
+from visual_memory.schemas.validation_faults import first_faults
 
 MAX_RECORDS = 1000
 
@@ -65,7 +66,7 @@ def parse_notification(content: Mapping[str, Any]) -> tuple[str, Sequence[Stored
     try:
         records = _Notification.model_validate(content).Records
     except ValidationError as error:
-        raise NotAnEvent(first_faults(error.errors())) from None
+        raise NotAnEvent(first_faults(error, "notification", content)) from None
     for record in records:
         if not record.eventName.removeprefix("s3:").startswith("ObjectCreated:"):
             raise NotAnEvent("the notification of an object store is not about ObjectCreated")

@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.fault import Fault, json_pointer
 
 _TOKEN = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"([ \t\r\n]*+:)?|[{}\[\]]', re.DOTALL)
 """Strings, with a colon after keys, and brackets; other tokens do not matter for finding keys."""
 
 MAX_PATH = 300
 """The most characters of a path in a message, as keys may have any length."""
+REPEATED, TWICE = "repeated_key", "this key is given twice: send it once"
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -98,9 +100,11 @@ def _duplicate_key(text: str) -> InvalidRequest:
             case _ if token[2] is not None:
                 key = json.loads(f'"{token[1]}"', strict=False)
                 if key in stack[-1].keys:
-                    path = ".".join(str(each.at) for each in (*stack[:-1], _Open(at=key)))
-                    shown = path[:MAX_PATH].encode(errors="backslashreplace").decode()  # a lone surrogate
-                    return InvalidRequest(f"{shown}: this key is given twice: send it once")
+                    path = [each.at for each in stack[:-1] if each.at is not None]
+                    fault = Fault(pointer=json_pointer([*path, key])[:MAX_PATH], code=REPEATED, detail=TWICE)
+                    error = InvalidRequest(f"{fault.place}: {TWICE}")
+                    error.errors = [fault]
+                    return error
                 stack[-1].keys.add(key)
                 stack[-1].at = key
     raise AssertionError("there is a duplicate key")

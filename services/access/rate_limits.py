@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage
@@ -25,6 +26,38 @@ RETRY_PAUSE = 5.0
 """Seconds until a Redis that did not answer is tried again."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What is left of a limit of a key, after something was counted.
+
+    Attributes:
+        name: what is counted: ``requests``, ``bytes`` or ``questions``.
+        limit: how many of these the key may send in a window.
+        window: its length, in seconds.
+        remaining: how many are left in this window.
+        reset: whole seconds until the next window.
+        exceeded: whether what was counted is over the limit.
+    """
+
+    name: str
+    limit: int
+    window: int
+    remaining: int
+    reset: int
+    exceeded: bool
+
+    def check(self) -> None:
+        """Refuse what is over the limit.
+
+        Raises:
+            RateLimited: it is.
+        """
+        if self.exceeded:
+            raise RateLimited(
+                f"the key may send {self.limit} {self.name} a minute: send it again in {self.reset} seconds", self.reset
+            )
 
 
 class RateLimits:
@@ -44,37 +77,23 @@ class RateLimits:
         self._clock = clock
         self._ask_again = 0.0
 
-    async def count_request(self, key: Key) -> None:
-        """Count a request.
+    async def count_request(self, key: Key) -> Quota | None:
+        """Count a request; None if the key may send any number."""
+        if key.requests_per_minute is None:
+            return None
+        return await self._hit(RateLimitItemPerMinute(key.requests_per_minute, namespace="requests"), key.id, 1)
 
-        Raises:
-            RateLimited: it exceeds the limit.
-        """
-        if key.requests_per_minute is not None:
-            await self._count(RateLimitItemPerMinute(key.requests_per_minute, namespace="requests"), key, 1)
-
-    async def count_bytes(self, key: Key, number: int) -> None:
-        """Count received bytes.
-
-        Raises:
-            RateLimited: they exceed the limit.
-        """
-        if key.bytes_per_minute is not None and number:
-            await self._count(RateLimitItemPerMinute(key.bytes_per_minute, namespace="bytes"), key, number)
+    async def count_bytes(self, key: Key, number: int) -> Quota | None:
+        """Count received bytes; None if the key may send any number, or none came."""
+        if key.bytes_per_minute is None or not number:
+            return None
+        return await self._hit(RateLimitItemPerMinute(key.bytes_per_minute, namespace="bytes"), key.id, number)
 
     async def count_question(self, key_id: str, limit: int) -> bool:
         """Count a question to a vision-language model; False if the key has used its `limit` questions of the day."""
-        return not await self._hit(RateLimitItemPerDay(limit, namespace="questions"), key_id, 1)
+        return not (await self._hit(RateLimitItemPerDay(limit, namespace="questions"), key_id, 1)).exceeded
 
-    async def _count(self, item: RateLimitItem, key: Key, cost: int) -> None:
-        wait = await self._hit(item, key.id, cost)
-        if wait:
-            raise RateLimited(
-                f"the key may send {item.amount} {item.namespace} a minute: send it again in {wait} seconds", wait
-            )
-
-    async def _hit(self, item: RateLimitItem, key_id: str, cost: int) -> int:
-        """Count; returns the seconds to wait, 0 if the limit is not reached."""
+    async def _hit(self, item: RateLimitItem, key_id: str, cost: int) -> Quota:
         if self._clock() >= self._ask_again:
             try:
                 async with asyncio.timeout(TIMEOUT):
@@ -85,8 +104,8 @@ class RateLimits:
         return await _count(self._own, item, key_id, cost)
 
 
-async def _count(limiter: FixedWindowRateLimiter, item: RateLimitItem, key_id: str, cost: int) -> int:
-    if await limiter.hit(item, key_id, cost=cost):
-        return 0
+async def _count(limiter: FixedWindowRateLimiter, item: RateLimitItem, key_id: str, cost: int) -> Quota:
+    through = await limiter.hit(item, key_id, cost=cost)
     window = await limiter.get_window_stats(item, key_id)
-    return max(1, math.ceil(window.reset_time - time.time()))
+    reset = max(1, math.ceil(window.reset_time - time.time()))
+    return Quota(item.namespace, item.amount, item.get_expiry(), window.remaining, reset, exceeded=not through)

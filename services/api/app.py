@@ -11,6 +11,8 @@ from visual_memory.services.api.admission_control import AdmissionControl, Chunk
 from visual_memory.services.api.authenticate import BatchedKeyCheck
 from visual_memory.services.api.authorize import check_all_authorized
 from visual_memory.services.api.connection_limits import MAX_CONNECTIONS
+from visual_memory.services.api.listed_errors import any_error
+from visual_memory.services.api.rate_limit_headers import RateLimitHeaders
 from visual_memory.services.api.request_log import RequestLog
 from visual_memory.services.api.routes import (
     audit,
@@ -64,7 +66,7 @@ def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI
         version="1",
         lifespan=lifespan,
         openapi_url=None,  # see `services.api.routes.documentation`
-        responses={"4XX": {"model": error_responses.ErrorAnswer}, "5XX": {"model": error_responses.ErrorAnswer}},
+        responses=any_error(),
     )
     app.state.service = wired
     app.state.key_check = BatchedKeyCheck(process.keys)
@@ -74,6 +76,7 @@ def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI
         settings.api.max_concurrent_requests, settings.api.max_bytes_in_flight, MAX_CONNECTIONS
     )
     app.add_middleware(ChunkedResponses)
+    app.add_middleware(RateLimitHeaders)
     app.add_middleware(RequestLog)
     error_responses.add_error_handlers(app)
     for module in (

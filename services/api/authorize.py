@@ -1,7 +1,7 @@
 """Authorize a request before its body is read: key, rate limit, scope, parameters, admission, in this order."""
 
-from collections.abc import Callable, Coroutine, MutableMapping
-from functools import partial
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, MutableMapping
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
@@ -11,10 +11,24 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from visual_memory.schemas.api_key import Scope
-from visual_memory.schemas.errors import Forbidden, InvalidRequest
+from visual_memory.schemas.errors import (
+    Forbidden,
+    InvalidCursor,
+    InvalidFilter,
+    InvalidJson,
+    InvalidParameter,
+    InvalidRequest,
+    UnknownParameter,
+    UnsupportedMediaType,
+)
+from visual_memory.schemas.fault import MAX_NAME, Fault, limited
 from visual_memory.schemas.strict_json import read_json
 from visual_memory.services.api.admission_control import CHUNK_BYTES, Admission
 from visual_memory.services.api.authenticate import Caller, authenticate
+from visual_memory.services.api.error_responses import filter_in_body, filter_in_parameter
+from visual_memory.services.api.invalid_form import invalid_form
+from visual_memory.services.api.listed_errors import errors_of_route
+from visual_memory.services.api.rate_limit_headers import note_quota
 from visual_memory.services.api.request_body import LimitedBody
 
 MAX_JSON_BYTES = 2**20
@@ -32,6 +46,7 @@ CLASSIFY_OR_READ = frozenset({Scope.CLASSIFY, Scope.READ})
 """For routes that show statistics of classes, and at most ids and labels of images, as a classification does."""
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+Refused = TypeVar("Refused", bound=InvalidParameter)
 _required_scopes: dict[Callable[..., Any], frozenset[Scope]] = {}
 
 
@@ -82,7 +97,10 @@ class AuthorizedRoute(APIRoute):
         self.description += f"\n\nNeeds a key with the scope {scopes}."
         parameters = get_flat_params(self.dependant)
         self._parameters = {each.alias for each in parameters if isinstance(each.field_info, QueryParameter)}
-        self._reads_body = self.body_field is not None or "requestBody" in extra
+        reads_form = "requestBody" in extra
+        self._reads_body = self.body_field is not None or reads_form
+        listed = errors_of_route(endpoint, self.dependant, self.methods or (), reads_form=reads_form)
+        self.responses = {**listed, **self.responses}
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return a handler that checks the request and then calls the route."""
@@ -90,11 +108,13 @@ class AuthorizedRoute(APIRoute):
 
         async def authorize_and_handle(request: Request) -> Response:
             caller = await authenticate(request)
-            await caller.service.rates.count_request(caller.key)
+            note_quota(request, await caller.service.rates.count_request(caller.key))
             if not any(map(caller.key.may, scopes)):
                 needed, granted = " or ".join(sorted(scopes)), ", ".join(caller.key.scopes)
                 raise Forbidden(f"this needs a key with the scope {needed}; this one has {granted}")
             self._check_parameters(request)
+            if self.body_field is not None:
+                _check_is_json(request)
             control = request.app.state.admission_control
             admission = request.state.admissions.enter_context(control.admit(caller.tenant))
             if not self._reads_body:  # otherwise the body waits for the slot at its end
@@ -103,7 +123,9 @@ class AuthorizedRoute(APIRoute):
             try:
                 response = await handle(_StrictRequest(request.scope, body))
             except HTTPException as error:  # FastAPI raises it for any error while it reads a body
-                raise body.fault or (InvalidRequest(NOT_JSON) if self.body_field else error) from None
+                raise body.fault or (InvalidJson(NOT_JSON) if self.body_field else invalid_form(error)) from None
+            except (InvalidFilter, InvalidCursor) as error:
+                raise self._located(error) from None
             finally:
                 admission.release()
             if len(response.body) > CHUNK_BYTES:
@@ -114,17 +136,48 @@ class AuthorizedRoute(APIRoute):
 
     def _check_parameters(self, request: Request) -> None:
         """Refuse parameters that would be ignored, as ``DELETE ...?dry_run=true`` must not delete; and duplicates."""
-        unknown = request.query_params.keys() - self._parameters
+        unknown = sorted(request.query_params.keys() - self._parameters)
         if unknown:
             known = ", ".join(sorted(self._parameters)) or "none"
-            raise InvalidRequest(f"there is no parameter {min(unknown)!r} here; there are: {known}")
-        if len(request.query_params.multi_items()) > len(request.query_params):
-            raise InvalidRequest("a parameter is given twice: send it once")
+            error: InvalidParameter = UnknownParameter(f"there is no parameter {unknown[0]!r} here; there are: {known}")
+            raise _with_parameters(error, unknown, "is no parameter of this route")
+        names = Counter(name for name, _ in request.query_params.multi_items())
+        if repeated := [name for name, number in names.items() if number > 1]:
+            error = InvalidParameter(f"the parameter {repeated[0]!r} is given twice: send it once")
+            raise _with_parameters(error, repeated, "is given twice: send it once")
+
+    def _located(self, error: InvalidFilter | InvalidCursor) -> InvalidRequest:
+        """An error of a filter or cursor with the place of its faults."""
+        if isinstance(error, InvalidCursor):
+            return _with_parameters(error, ["cursor"], "is not of a page of this list")
+        return filter_in_parameter(error) if "filter" in self._parameters else filter_in_body(error)
 
     def _limited_body(self, request: Request, caller: Caller, admission: Admission) -> LimitedBody:
-        api, charge = caller.service.settings.api, partial(caller.service.rates.count_bytes, caller.key)
+        api = caller.service.settings.api
+
+        async def charge(number: int) -> None:
+            note_quota(request, await caller.service.rates.count_bytes(caller.key, number))
+
         max_bytes = min(api.max_body_bytes, MAX_JSON_BYTES) if self.body_field else api.max_body_bytes
         return LimitedBody(request, max_bytes, api.body_seconds, charge, admission)
+
+
+def _check_is_json(request: Request) -> None:
+    """Refuse a body that is declared to be anything but JSON.
+
+    Raises:
+        UnsupportedMediaType: it is.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    if has_body and not (kind.startswith("application/") and kind.endswith(("/json", "+json"))):
+        raise UnsupportedMediaType(f"the body is {kind or 'of no named type'}: send application/json")
+
+
+def _with_parameters(error: Refused, names: Iterable[str], detail: str) -> Refused:
+    """An error with a fault for each of some parameters."""
+    error.errors = limited([Fault(parameter=name[:MAX_NAME], code=error.code, detail=detail) for name in names])
+    return error
 
 
 def check_all_authorized(router: APIRouter) -> None:

@@ -196,7 +196,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: VisualMemoryError) -> None:
         refusal: Response = error_response(error)
-        headers = b"".join(b"%b: %b\r\n" % header for header in [*refusal.raw_headers, (b"connection", b"close")])
+        refusal.headers["Connection"] = "close"
+        headers = b"".join(b"%b: %b\r\n" % header for header in refusal.raw_headers)
         self.transport.write(STATUS_LINE[error.status] + headers + b"\r\n" + bytes(refusal.body))
         self.transport.close()
 

@@ -9,7 +9,9 @@ from typing import Annotated
 
 from fastapi import Depends, Header
 
-from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.errors import InvalidHeader
+from visual_memory.schemas.fault import Fault
+from visual_memory.schemas.validation_faults import error_of_faults
 
 _TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 _TAGS = re.compile(rf"\s*{_TAG.pattern}(\s*,\s*{_TAG.pattern})*\s*")
@@ -23,12 +25,13 @@ def expected_etags(
     """Return the ETags of which an image must have one; None: any.
 
     Raises:
-        InvalidRequest: the header is not of this form.
+        InvalidHeader: the header is not of this form.
     """
     if if_match is None or if_match.strip() == "*":
         return None
     if not _TAGS.fullmatch(if_match):
-        raise InvalidRequest("If-Match: send the ETag of an image, with its quotes, or *")
+        fault = Fault(header="If-Match", code="wrong_form", detail="send the ETag of an image, with its quotes, or *")
+        raise error_of_faults(InvalidHeader, [fault])
     return frozenset(tag for weak, tag in _TAG.findall(if_match) if not weak)
 
 

@@ -12,15 +12,19 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
 from visual_memory.schemas.classify_options import ClassifyOptions, QueryVector
-from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.errors import InvalidForm, InvalidJson, InvalidRequest, UnsupportedMediaType
+from visual_memory.schemas.fault import MAX_NAME, Fault, limited
+from visual_memory.schemas.fault_sentences import INVALID_JSON
+from visual_memory.schemas.field_types import convert_metadata
 from visual_memory.schemas.image import ImageFields
 from visual_memory.schemas.picture_base64 import Picture
 from visual_memory.schemas.strict_json import parse_json
 from visual_memory.schemas.text_rules import sent_file_name
+from visual_memory.schemas.validation_faults import error_of_faults, list_json_faults
 from visual_memory.services.api.authenticate import process_of
-from visual_memory.services.api.error_responses import describe_faults
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.intake.accept_pictures import Upload
+from visual_memory.services.intake.retention_limits import check_expiry
 from visual_memory.services.settings import MAX_AT_ONCE
 
 MAX_FIELDS_BYTES = 64 * 1024
@@ -110,16 +114,56 @@ async def read_uploads(request: Request) -> list[Upload]:
         return [Upload(data, each) for data, each in zip(pictures, fields, strict=True)]
     async with request.form(max_files=max_images, max_fields=max_images, max_part_size=MAX_FIELDS_BYTES) as form:
         files, names = await _files(form, {"files", "fields"})
-        fields = [_parse(ImageFields, str(text)) for text in form.getlist("fields")]
+        fields = parse_each(ImageFields, "fields", [str(text) for text in form.getlist("fields")])
     if len(fields) == 1 and (len(files) == 1 or fields[0].image_id is None):
         fields *= len(files)
     if len(fields) != len(files):
-        raise InvalidRequest(
+        raise InvalidForm(
             f"{len(files)} files came with {len(fields)} parts 'fields': send one for each file, in the same order,"
             " or a single one, without image_id, for all"
         )
     file_names = (sent_file_name(name.replace("%22", '"')) for name in names)  # browsers and HTTPX encode quotes so
     return [Upload(data, each.of_file(name)) for data, each, name in zip(files, fields, file_names, strict=True)]
+
+
+async def read_images(request: Request) -> list[Upload]:
+    """Read pictures that are to be stored: as `read_uploads`, and check what depends on settings and the clock.
+
+    Raises:
+        InvalidRequest: as `read_uploads`; or images would expire in the past, or have declared metadata of another
+            type: the error lists each.
+    """
+    uploads = await read_uploads(request)
+    check_fields([upload.fields for upload in uploads], await process_of(request), "" if is_json(request) else "fields")
+    return uploads
+
+
+def check_fields(images: Sequence[ImageFields], process: ApiProcess, part: str) -> None:
+    """Check the fields of images that are to be stored, to list all faults before the first image is accepted.
+
+    Args:
+        images: their fields, in the order in which they were sent.
+        process: has the declared types of metadata.
+        part: the part of the form that had them; empty: they were in the list ``images`` of a JSON body.
+
+    Raises:
+        InvalidRequest: some would be refused.
+    """
+    faults, declared = list[Fault](), process.memory.metadata
+    for index, fields in enumerate(images):
+        if index and fields is images[index - 1]:  # one for all
+            continue
+        inside = {"part": part, "index": index} if part else {}
+        for check in (partial(check_expiry, fields.expires_at), partial(convert_metadata, fields.metadata, declared)):
+            try:
+                check()
+            except InvalidRequest as error:
+                faults += [
+                    each.model_copy(update=inside or {"pointer": f"/images/{index}{each.pointer}"})
+                    for each in error.errors
+                ]
+    if faults:
+        raise error_of_faults(InvalidRequest, faults)
 
 
 async def read_queries(request: Request) -> ClassifyRequest:
@@ -140,7 +184,7 @@ async def read_queries(request: Request) -> ClassifyRequest:
         return sent
     async with request.form(max_files=max_images, max_fields=1, max_part_size=MAX_FIELDS_BYTES) as form:
         files, _ = await _files(form, {"files", "options"})
-        options = _parse(ClassifyOptions, str(form.get("options", "{}")))
+        [options] = parse_each(ClassifyOptions, "options", [str(form.get("options", "{}"))])
     return ClassifyRequest.model_construct(**dict(options), pictures=files, urls=[], vectors=[])
 
 
@@ -162,15 +206,17 @@ def is_json(request: Request) -> bool:
     """Return whether a body is JSON; otherwise it is a form.
 
     Raises:
-        InvalidRequest: it is neither.
+        UnsupportedMediaType: it is neither.
     """
     header = request.headers.get("content-type", "")
     kind = header.split(";")[0].strip().lower()
     if kind not in {"application/json", "multipart/form-data"}:
-        raise InvalidRequest(f"the body is {kind or 'of no named type'}: send multipart/form-data or application/json")
+        raise UnsupportedMediaType(
+            f"the body is {kind or 'of no named type'}: send multipart/form-data or application/json"
+        )
     # Starlette decodes the parts with any codec of Python, and some of those raise unexpected errors.
     if parse_options_header(header)[1].get(b"charset", b"utf-8").lower() not in {b"utf-8", b"utf8"}:
-        raise InvalidRequest("the body is not UTF-8: send UTF-8, without a charset")
+        raise UnsupportedMediaType("the body is not UTF-8: send UTF-8, without a charset")
     return kind == "application/json"
 
 
@@ -188,7 +234,34 @@ def _parse(model: type[Body], text: str | bytes) -> Body:
     try:
         return parse_json(model, text)
     except ValidationError as error:
-        raise InvalidRequest(describe_faults(error)) from None
+        faults = list_json_faults(error, text)
+    is_json = all(fault.code != INVALID_JSON for fault in faults)
+    raise error_of_faults(InvalidRequest if is_json else InvalidJson, faults, "body")
+
+
+def parse_each(model: type[Body], part: str, texts: Sequence[str | bytes]) -> list[Body]:
+    """Parse the JSON texts of a form, each in a part of the same name, or in a line of one part.
+
+    Args:
+        model: of each text.
+        part: the name.
+        texts: in their order.
+
+    Raises:
+        InvalidRequest: some do not fit the model; the error lists the faults of all.
+    """
+    parsed, faults = list[Body](), list[Fault]()
+    for index, text in enumerate(texts):
+        place: dict[str, str | int] = {"part": part} if len(texts) == 1 else {"part": part, "index": index}
+        try:
+            parsed.append(parse_json(model, text))
+        except ValidationError as error:
+            faults += list_json_faults(error, text, **place)
+        except InvalidRequest as error:  # a key that is given twice
+            faults += [each.model_copy(update=place) for each in error.errors]
+    if faults:
+        raise error_of_faults(InvalidRequest, faults)
+    return parsed
 
 
 def _pictures(images: Sequence[SentImage], fetch: Callable[[Sequence[str]], list[bytes]]) -> list[bytes]:
@@ -205,10 +278,14 @@ def check_part_names(form: FormData, known: set[str]) -> None:
     """Check that a form has only known parts.
 
     Raises:
-        InvalidRequest: it has another one; the message names it.
+        InvalidForm: it has another one; the message names it.
     """
     if unknown := set(form) - known:
-        raise InvalidRequest(f"there is no part {min(unknown)!r}: the parts are {', '.join(sorted(known))}")
+        detail = f"is no part of this form: the parts are {', '.join(sorted(known))}"
+        faults = [Fault(part=name[:MAX_NAME], code="unknown_part", detail=detail) for name in sorted(unknown)]
+        error = InvalidForm(f"there is no part {min(unknown)!r}: the parts are {', '.join(sorted(known))}")
+        error.errors = limited(faults)
+        raise error
 
 
 async def _files(form: FormData, known: set[str]) -> tuple[Sequence[bytes], Sequence[str]]:
@@ -217,5 +294,5 @@ async def _files(form: FormData, known: set[str]) -> tuple[Sequence[bytes], Sequ
     parts = form.getlist("files")
     files = [part for part in parts if isinstance(part, UploadFile)]
     if not files or len(files) < len(parts):
-        raise InvalidRequest("send one or more parts 'files', each a picture with a file name")
+        raise InvalidForm("send one or more parts 'files', each a picture with a file name")
     return [await file.read() for file in files], [file.filename or "" for file in files]

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.validation_faults import first_faults
 from visual_memory.services.backup.archive_format import (
     FORMAT,
     MANIFEST,
@@ -94,7 +95,9 @@ class ArchiveReader:
         try:
             manifest = Manifest.model_validate(signed.payload)
         except ValidationError as error:
-            raise InvalidRequest(f"{self._file} is no backup of this version: {error.errors()[0]['msg']}") from None
+            raise InvalidRequest(
+                f"{self._file} is no backup of this version: {first_faults(error, 'manifest')}"
+            ) from None
         if manifest.schema_revision > HEAD:
             raise InvalidRequest(f"{self._file} was made by a later version: restore it with that one")
         return manifest

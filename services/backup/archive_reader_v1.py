@@ -19,6 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.validation_faults import first_faults
 from visual_memory.services.backup.archive_format import ArchivedPicture, Contents
 from visual_memory.services.vector_engines.engine_contract import Point
 
@@ -60,7 +61,7 @@ class ArchiveReaderV1:
             self.manifest = ManifestV1.model_validate_json(ends[MANIFEST])
             self.contents = Contents.model_validate_json(ends[END])
         except ValidationError as error:
-            raise InvalidRequest(f"{file} is no backup of this service: {error.errors()[0]['msg']}") from None
+            raise InvalidRequest(f"{file} is no backup of this service: {first_faults(error, 'manifest')}") from None
         if self.manifest.format != FORMAT:
             raise InvalidRequest(f"{file} is of format {self.manifest.format}; this version reads format {FORMAT}")
         if (counts[PICTURES], counts[RECORDS]) != (self.contents.pictures, self.contents.records):

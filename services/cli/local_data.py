@@ -47,13 +47,13 @@ def read_settings(data: "Path | None" = None) -> "Settings":
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
-    from visual_memory.schemas.errors import sentence
+    from visual_memory.schemas.validation_faults import list_faults
     from visual_memory.services.settings import Settings
 
     try:
         return Settings() if data is None else Settings(data=data)
     except ValidationError as error:
-        faults = [sentence(fault["loc"], fault["msg"]) for fault in error.errors()]
+        faults = [str(fault) for fault in list_faults(error)]
     except TOMLDecodeError as error:
         faults = [f"the settings file is not TOML: {error}"]
     except SettingsError as error:  # a missing file, or a value that should be JSON

@@ -1,46 +1,65 @@
 """Map an error answer of the API to an exception of `visual_memory.schemas.errors`."""
 
-import json
+import httpx
+from pydantic import ValidationError
 
-from visual_memory.schemas.errors import BeingRemoved, InvalidRequest, RateLimited, RequestRunning, Unavailable
+from visual_memory.schemas.errors import InvalidRequest, Unavailable, errors_by_code
 from visual_memory.schemas.errors import VisualMemoryError as Error
+from visual_memory.schemas.fault import ProblemDetails
 
 GATEWAY_ERRORS = frozenset({502, 503, 504})
 """Statuses of a service that does not answer."""
+SHOWN_CHARS = 200
+"""The most characters of a foreign answer that a message quotes."""
 
 
-def error_of(status: int, text: str, retry_after: str = "") -> Error:
+def error_of(answer: httpx.Response) -> Error:
     """The exception for an answer: the class of its code, or of its status where the code is unknown.
 
     Args:
-        status: 400 or more.
-        text: the body.
-        retry_after: the header of this name, empty where there is none.
+        answer: with a status of 400 or more.
     """
     try:
-        fields = json.loads(text)["error"]
-        code, message = str(fields["code"]), str(fields["message"])
-    except (ValueError, KeyError, TypeError):
-        code, message = "", f"an answer that is not the API's: {status} {text[:200]}"
-    known = kinds_by_code().get(code)
-    error = known(message) if known else _kind_of_status(status)(f"{message} ({code})" if code else message)
-    if isinstance(error, RateLimited | BeingRemoved | RequestRunning) and retry_after.isdecimal():
-        error.retry_after = int(retry_after)
+        problem = ProblemDetails.model_validate_json(answer.content)
+    except ValidationError:
+        error = _kind_of_status(answer.status_code)(_foreign(answer))
+    else:
+        error = _error_of_problem(answer.status_code, problem)
+    error.request_id = answer.headers.get("X-Request-Id", "")
+    pause = answer.headers.get("Retry-After", "")
+    if error.retry_after is not None and pause.isdecimal():
+        error.retry_after = int(pause)
     return error
+
+
+def _error_of_problem(status: int, problem: ProblemDetails) -> Error:
+    known = errors_by_code().get(problem.code)
+    error = known(problem.detail) if known else _kind_of_status(status)(f"{problem.detail} ({problem.code})")
+    error.errors = tuple(problem.errors)
+    return error
+
+
+def _foreign(answer: httpx.Response) -> str:
+    """What an answer in another form than the API's may be, with its beginning."""
+    try:
+        earlier = answer.json()["error"]
+        said = f"{earlier['message']} ({earlier['code']})"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        beginning = " ".join(answer.text[:SHOWN_CHARS].split())
+        return (
+            f"an answer that is not the API's, with status {answer.status_code}: a proxy, or another service at this"
+            f" address, may have sent it: {beginning}"
+        )
+    return (
+        f"{said}; the service is of an earlier version than this client: upgrade it, or use the client of its version"
+    )
 
 
 def _kind_of_status(status: int) -> type[Error]:
     """The most general class with this status; a newer service may have codes that this client does not know."""
     if status in GATEWAY_ERRORS:
         return Unavailable
-    same = [kind for kind in kinds_by_code().values() if kind.status == status]
+    same = [kind for kind in errors_by_code().values() if kind.status == status]
     if same:
         return min(same, key=lambda kind: len(kind.__mro__))
     return InvalidRequest if status < 500 else Error
-
-
-def kinds_by_code(base: type[Error] = Error) -> dict[str, type[Error]]:
-    """Every class of error by its code."""
-    return {base.code: base} | {
-        code: kind for child in base.__subclasses__() for code, kind in kinds_by_code(child).items()
-    }

@@ -51,7 +51,7 @@ class EventStream:
             VisualMemoryError: it is an error.
         """
         if answer.is_error:
-            raise error_of(answer.status_code, answer.text, answer.headers.get("Retry-After", ""))
+            raise error_of(answer)
         self._pause, self._was_connected = FIRST_PAUSE, True
 
     def event(self, line: str) -> Event | None:

@@ -9,10 +9,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from visual_memory.schemas.errors import InvalidRequest, VisualMemoryError, sentence
+from visual_memory.schemas.errors import InvalidRequest, VisualMemoryError
 from visual_memory.schemas.image import ImageFields
 from visual_memory.schemas.strict_json import read_json
 from visual_memory.schemas.text_rules import sent_file_name
+from visual_memory.schemas.validation_faults import first_faults
 from visual_memory.services.decoding.file_formats.recognise_format import BMP, recognise_format
 
 SUFFIXES = {
@@ -223,5 +224,4 @@ def fields_of(values: Mapping[str, Any], position: str) -> ImageFields:
     try:
         return ImageFields.model_validate(values)
     except ValidationError as error:
-        fault = error.errors()[0]
-        raise InvalidRequest(f"{position}: {sentence(fault['loc'], fault['msg'])}") from None
+        raise InvalidRequest(f"{position}: {first_faults(error, 'fields', values)}") from None

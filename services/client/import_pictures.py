@@ -124,7 +124,7 @@ def _send(add: Add[Sent], batch: Sequence[PictureFile], refused: dict[str, str])
         return add([(found.path.read_bytes(), found.fields) for found in batch])
     except (InvalidRequest, UnsupportedFormat, TooLarge, Blocked) as error:
         if len(batch) == 1:
-            refused[str(batch[0].path)] = error.message
+            refused[str(batch[0].path)] = error.every_fault
             return []
         return [sent for found in batch for sent in _send(add, [found], refused)]
 

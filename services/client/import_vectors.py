@@ -98,7 +98,7 @@ def _send(client: Client, encoder: str, chunk: Chunk, refused: dict[str, str], l
     except (InvalidVector, Blocked) as error:
         number = len(chunk.fields)
         if number == 1:
-            refused[f"row {chunk.first}"] = error.message
+            refused[f"row {chunk.first}"] = error.every_fault
             return []
         middle = number // 2
         halves = chunk.part(0, middle), chunk.part(middle, number)

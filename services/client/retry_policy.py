@@ -2,7 +2,7 @@
 
 import httpx
 
-from visual_memory.schemas.errors import BeingRemoved, RequestRunning, Unavailable
+from visual_memory.schemas.errors import BeingRemoved, RateLimited, RequestRunning, Unavailable
 from visual_memory.services.client.error_answers import GATEWAY_ERRORS, error_of
 
 TRIES = 5
@@ -31,10 +31,11 @@ class RetryPolicy:
         if not answer.is_error or self._tries == 1:
             return None
         pause = self._next_pause()
-        error = error_of(answer.status_code, answer.text, answer.headers.get("Retry-After", ""))
+        error = error_of(answer)
         if pause is None or not (answer.status_code in RETRIED or isinstance(error, BeingRemoved | RequestRunning)):
             raise error
-        return getattr(error, "retry_after", pause)
+        named = isinstance(error, RateLimited | BeingRemoved | RequestRunning)
+        return error.retry_after if named else pause
 
     def pause_after_failure(self, error: httpx.TransportError) -> float:
         """Seconds until the request is sent again, after a refused connection: nothing was sent.

@@ -18,6 +18,7 @@ class EncoderUnusable(VisualMemoryError):
     """The encoder cannot be loaded, or its output is not a unit vector."""
 
     code = "encoder_unusable"
+    title = "Encoder unusable"
     status = 500
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from visual_memory.schemas.errors import InvalidRequest, sentence
+from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.evaluation_results import NeighbourList
 from visual_memory.schemas.strict_json import check_keys
+from visual_memory.schemas.validation_faults import first_faults
 from visual_memory.services.evaluation.neighbour_matrix import NeighbourMatrix, Neighbours, build_neighbour_matrix
 from visual_memory.services.voting.brute_force_neighbours import MISSING
 from visual_memory.services.voting.image_reliability import HARD_K
@@ -26,8 +27,7 @@ def read(path: Path) -> dict[str, NeighbourList]:
     try:
         lists = TypeAdapter(dict[str, NeighbourList]).validate_json(data := path.read_bytes())
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        raise InvalidRequest(f"{path}: {sentence(fault['loc'], fault['msg'])}") from None
+        raise InvalidRequest(f"{path}: {first_faults(error, 'file')}") from None
     check_keys(data)
     return lists
 

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from visual_memory.schemas.errors import Forbidden, InvalidRequest
+from visual_memory.schemas.fault import Fault
+from visual_memory.schemas.fault_sentences import OUT_OF_RANGE
 from visual_memory.schemas.image import StoredImage
 from visual_memory.schemas.moments import now
+from visual_memory.schemas.validation_faults import error_of_faults
 
 EVERY_OTHER = "*"
 
@@ -50,4 +53,5 @@ def check_expiry(expires_at: datetime | None) -> None:
         InvalidRequest: it has passed.
     """
     if expires_at is not None and expires_at <= now():
-        raise InvalidRequest("expires_at: that moment has passed; name a later one, or ask for a removal")
+        detail = "that moment has passed; name a later one, or ask for a removal"
+        raise error_of_faults(InvalidRequest, [Fault(pointer="/expires_at", code=OUT_OF_RANGE, detail=detail)])

@@ -247,8 +247,8 @@ def test_labels_are_counted(stack: Stack) -> None:
 @pytest.mark.parametrize("path", ["", "/picture", "/thumbnail"])
 def test_what_is_not_there_is_404(stack: Stack, path: str) -> None:
     answer = stack.http.get(f"/v1/images/no-such-image{path}")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
-    assert "no-such-image" in answer.json()["error"]["message"]
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert "no-such-image" in answer.json()["detail"]
 
 
 def test_the_client_raises_the_error_of_the_answer(stack: Stack) -> None:

@@ -3,17 +3,20 @@
 import base64
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import PIL.Image
 import pytest
 
 from tests.support.running_service import SETTINGS, Stack, fields, unique
 from tests.support.shape_pictures import as_file, picture
+from visual_memory.schemas.fault import PROBLEM_JSON, ProblemDetails
 
 GOOD = picture("disc")
 GOOD64 = base64.b64encode(GOOD).decode()
@@ -22,7 +25,9 @@ OVER_BYTES = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
 DIMENSION = 1280
 VECTOR = [0.5] * DIMENSION
 MOST_IMAGES = int(SETTINGS["API__MAX_IMAGES"])
+PASSED = "2026-01-01T00:00:00Z"
 JSON = {"content-type": "application/json"}
+FOREIGN = re.compile(r"pydantic|starlette|python.?multipart|h11|Input should|Field required|constrained|function-")
 
 
 @dataclass(frozen=True)
@@ -106,8 +111,8 @@ PICTURES = [
     ),
 ]
 FIELDS = [
-    upload("no fields", 422, "invalid_request", "fields", said=[]),
-    upload("no label", 422, "invalid_request", "labels: Field required", said=["{}"]),
+    upload("no fields", 422, "invalid_form", "fields", said=[]),
+    upload("no label", 422, "invalid_request", "labels: must be given", said=["{}"]),
     bad_fields("labels empty", "labels", labels=[]),
     bad_fields("label empty", "labels.0: must not be empty", labels=[""]),
     bad_fields("label blank", "labels.1: must not be empty", labels=["cat", "  "]),
@@ -126,7 +131,7 @@ FIELDS = [
     bad_fields("id empty", "image id", image_id=""),
     bad_fields("id long", "image id", image_id="x" * 201),
     bad_fields("id newline", "image id", image_id="x\n"),
-    bad_fields("captured_at zone", "captured_at: Input should have timezone", captured_at="2026-01-31T12:00:00"),
+    bad_fields("captured_at zone", "captured_at: must name its time zone", captured_at="2026-01-31T12:00:00"),
     bad_fields("captured_at", "captured_at", captured_at="yesterday"),
     bad_fields("metadata type", "metadata.age takes a whole number", metadata={"age": "old"}),
     bad_fields("metadata site", "metadata.site takes text", metadata={"site": 4}),
@@ -144,17 +149,17 @@ FIELDS = [
         "subject: this key",
         said=['{"labels": ["c"], "subject": "a", "subject": "b"}'],
     ),
-    upload("counts", 422, "invalid_request", "3 files came with 2", GOOD, JPEG, GOOD, said=[fields(labels=["c"])] * 2),
-    upload("one id for two", 422, "invalid_request", "2 files", GOOD, JPEG, said=[fields(labels=["c"], image_id="i")]),
+    upload("counts", 422, "invalid_form", "3 files came with 2", GOOD, JPEG, GOOD, said=[fields(labels=["c"])] * 2),
+    upload("one id for two", 422, "invalid_form", "2 files", GOOD, JPEG, said=[fields(labels=["c"], image_id="i")]),
 ]
 FORMS = [
-    upload("too many files", 400, "invalid_request", str(MOST_IMAGES), *([GOOD] * (MOST_IMAGES + 1))),
+    upload("too many files", 422, "invalid_form", str(MOST_IMAGES), *([GOOD] * (MOST_IMAGES + 1))),
     Bad(
         "unknown part",
         "POST",
         "/v1/images",
         422,
-        "invalid_request",
+        "invalid_form",
         "'metadata'",
         {"files": [("files", ("p", GOOD))], "data": {"fields": fields(labels=["cat"]), "metadata": "{}"}},
     ),
@@ -163,7 +168,7 @@ FORMS = [
         "POST",
         "/v1/images",
         422,
-        "invalid_request",
+        "invalid_form",
         "'files'",
         {"files": [("fields", (None, fields(labels=["cat"])))]},
     ),
@@ -171,18 +176,18 @@ FORMS = [
         "fields over 64 KiB",
         "POST",
         "/v1/images",
-        400,
-        "invalid_request",
+        422,
+        "invalid_form",
         "64",
         {"files": [("files", ("p", GOOD))], "data": {"fields": fields(labels=["x" * 70_000])}},
     ),
-    Bad("no type", "POST", "/v1/images", 422, "invalid_request", "multipart/form-data", {"content": b"x"}),
+    Bad("no type", "POST", "/v1/images", 415, "unsupported_media_type", "multipart/form-data", {"content": b"x"}),
     Bad(
         "text/plain",
         "POST",
         "/v1/images",
-        422,
-        "invalid_request",
+        415,
+        "unsupported_media_type",
         "text/plain",
         {"content": b"x", "headers": {"content-type": "text/plain"}},
     ),
@@ -190,19 +195,21 @@ FORMS = [
         "no boundary",
         "POST",
         "/v1/images",
-        400,
-        "invalid_request",
+        422,
+        "invalid_form",
         "boundary",
         {"content": b"x", "headers": {"content-type": "multipart/form-data"}},
     ),
     Bad("body over the limit", "POST", "/v1/images", 413, "too_large", "2000000", {"content": b" " * 2_000_001}),
     Bad("body without length", "POST", "/v1/images", 413, "too_large", "2000000", {"content": chunks, "headers": JSON}),
-    Bad("method", "PUT", "/v1/images", 405, "invalid_request", "Not Allowed"),
+    Bad("method", "PUT", "/v1/images", 405, "method_not_allowed", "GET, POST"),
+    Bad("no JSON", "POST", "/v1/removals", 415, "unsupported_media_type", "application/json", {"content": b"{}"}),
     Bad("path", "GET", "/v1/nothing", 404, "not_found", "/v1/nothing"),
 ]
 BODIES = [
-    body("JSON", "/v1/images", "JSON", "{not json"),
-    body("JSON deep", "/v1/images", "JSON", "[" * 100_000),
+    body("JSON", "/v1/images", "JSON: line 1, column 2", "{not json", "invalid_json"),
+    body("JSON of a removal", "/v1/removals", "JSON: character 2", "{not json", "invalid_json"),
+    body("JSON deep", "/v1/images", "JSON", "[" * 100_000, "invalid_json"),
     body("JSON list", "/v1/images", "object", "[]"),
     body("key twice", "/v1/images", "images.0.labels: this key", sent()[:-3] + ', "labels": ["dog"]}]}'),
     body(
@@ -220,7 +227,7 @@ BODIES = [
     body("picture and url", "/v1/images", "not both", sent(url="https://pictures.example/1.jpg")),
     body("url", "/v1/images", "url_hosts is empty", '{"images": [{"url": "https://a.example/", "labels": ["cat"]}]}'),
     body("url to classify", "/v1/classify", "url_hosts is empty", '{"urls": ["http://127.0.0.1/"]}'),
-    body("long url", "/v1/classify", "2048", json.dumps({"urls": ["https://a.example/" + "x" * 2048]})),
+    body("long url", "/v1/classify", "2,048", json.dumps({"urls": ["https://a.example/" + "x" * 2048]})),
     body("too many urls", "/v1/classify", "41", json.dumps({"urls": ["https://a.example/"] * 41})),
     body("values by the thousand", "/v1/images", "values", '{"images": [' + "{}," * 200_000 + "{}]}"),
     body("vectors by the thousand", "/v1/classify", "values", '{"vectors": [' + "[]," * 200_000 + "[]]}"),
@@ -241,32 +248,34 @@ FILTERS = [
     bad_filter("moment", "time zone", {"captured_at": {"gte": "2026-01-01T00:00:00"}}),
     bad_filter("state", "remembered", {"state": "asleep"}),
     bad_filter("huge range", "2**53", {"metadata.age": {"gte": 2**60}}),
-    bad_filter("JSON", "JSON", "{source: x}", "invalid_request"),
-    bad_filter("key twice", "source: this key", '{"source": "a", "source": "b"}', "invalid_request"),
+    bad_filter("JSON", "JSON", "{source: x}"),
+    bad_filter("key twice", "source: this key", '{"source": "a", "source": "b"}'),
     bad_filter("unseen", "subject must not contain the invisible character U+200B", {"subject": "ann\u200b"}),
-    Bad("twice", "GET", "/v1/images", 422, "invalid_request", "given twice", {"params": {"filter": ["{}", "{}"]}}),
-    bad_filter("list", "filter", [], "invalid_request"),
-    bad_filter("empty list", "source", {"source": []}, "invalid_request"),
-    bad_filter("empty range", "source", {"source": {}}, "invalid_request"),
-    bad_filter("unknown bound", "captured_at", {"captured_at": {"after": "2026-01-01T00:00:00Z"}}, "invalid_request"),
-    bad_filter("null", "source", {"source": None}, "invalid_request"),
-    bad_filter("conditions", "at most 100", {f"field_{number}": 1 for number in range(101)}, "invalid_request"),
+    Bad("twice", "GET", "/v1/images", 422, "invalid_parameter", "given twice", {"params": {"filter": ["{}", "{}"]}}),
+    bad_filter("list", "filter", []),
+    bad_filter("empty list", "source", {"source": []}),
+    bad_filter("empty range", "source", {"source": {}}),
+    bad_filter("unknown bound", "captured_at", {"captured_at": {"after": "2026-01-01T00:00:00Z"}}),
+    bad_filter("null", "source", {"source": None}),
+    bad_filter("conditions", "at most 100", {f"field_{number}": 1 for number in range(101)}),
     bad_filter("a name without end", "there is no field", {"n" * 30_000: 1}),
-    bad_filter("NaN", "metadata.age", '{"metadata.age": NaN}', "invalid_request"),
+    bad_filter("NaN", "metadata.age", '{"metadata.age": NaN}'),
     Bad("labels", "GET", "/v1/labels", 422, "invalid_filter", "'colour'", {"params": {"filter": '{"colour": 1}'}}),
     Bad(
         "parameter",
         "GET",
         "/v1/images",
         422,
-        "invalid_request",
+        "unknown_parameter",
         "cursor, filter, limit, sort, total",
         {"params": {"filtr": "{}"}},
     ),
-    Bad("parameter of none", "DELETE", "/v1/images/x", 422, "invalid_request", "none", {"params": {"dry_run": "true"}}),
+    Bad(
+        "parameter of none", "DELETE", "/v1/images/x", 422, "unknown_parameter", "none", {"params": {"dry_run": "true"}}
+    ),
     Bad("cursor", "GET", "/v1/images", 422, "invalid_cursor", "cursor", {"params": {"cursor": "somewhere"}}),
-    Bad("limit 0", "GET", "/v1/images", 422, "invalid_request", "limit", {"params": {"limit": 0}}),
-    Bad("limit 1001", "GET", "/v1/images", 422, "invalid_request", "limit", {"params": {"limit": 1001}}),
+    Bad("limit 0", "GET", "/v1/images", 422, "invalid_parameter", "limit", {"params": {"limit": 0}}),
+    Bad("limit 1001", "GET", "/v1/images", 422, "invalid_parameter", "limit", {"params": {"limit": 1001}}),
 ]
 QUESTIONS = [
     asked("k 0", "k: ", k=0),
@@ -294,7 +303,7 @@ QUESTIONS = [
         "POST",
         "/v1/classify",
         422,
-        "invalid_request",
+        "invalid_form",
         "'fields'",
         {"files": [("files", ("p", GOOD))], "data": {"fields": "{}"}},
     ),
@@ -328,7 +337,7 @@ REMOVALS = [
         '{"filter": {"subject": "a", "subject": {"not": "a"}}, "reason": "x"}',
     ),
     removal("unseen", "subject must not contain", "invalid_filter", filter={"subject": "ann\u200b"}, reason="x"),
-    body("surrogate", "/v1/removals", "unicode", '{"filter": {"source": "a"}, "reason": "x", "\\ud800": 1}'),
+    body("surrogate", "/v1/removals", "Unicode", '{"filter": {"source": "a"}, "reason": "x", "\\ud800": 1}'),
     body("surrogate field", "/v1/removals", "ud800", '{"filter": {"\\ud800": "a"}, "reason": "x"}', "invalid_filter"),
 ]
 PATHS = [
@@ -368,12 +377,14 @@ class Kept:
             arguments["content"] = arguments["content"]()
         answer = self.stack.http.request(bad.method, bad.path.format(id=self.image_id), **arguments)
         assert answer.status_code == bad.status, answer.text
-        error = answer.json()["error"]
-        assert set(answer.json()) == {"error"}
-        assert error["code"] == bad.code, error
-        assert bad.says in error["message"], error
+        error = ProblemDetails.model_validate_json(answer.content)
+        assert answer.headers["content-type"] == PROBLEM_JSON
+        assert (error.code, error.status) == (bad.code, bad.status), error
+        assert error.instance == f"urn:request:{answer.headers['x-request-id']}"
+        assert any(bad.says in told for told in (error.detail, *map(str, error.errors))), error
+        assert not FOREIGN.search(answer.text), error
         assert self.everything() == before
-        return str(error["message"])
+        return error.detail
 
 
 @pytest.fixture(scope="module")
@@ -408,6 +419,63 @@ PATCHES = [
 @pytest.mark.parametrize(("name", "patch", "says"), PATCHES, ids=[name for name, _, _ in PATCHES])
 def test_a_bad_patch_is_refused(kept: Kept, name: str, patch: dict[str, Any], says: str) -> None:
     kept.refuses(Bad(name, "PATCH", "/v1/images/{id}", 422, "invalid_request", says, {"json": patch}))
+
+
+def test_every_fault_of_a_request_is_listed_with_its_place(kept: Kept) -> None:
+    """Of a body, of the parts of a form, of a filter in a parameter, and of parameters and headers."""
+    http = kept.stack.http
+
+    def faults(answer: httpx.Response) -> list[tuple[str, str]]:
+        listed: list[dict[str, Any]] = answer.json()["errors"]
+        return [
+            (json.dumps({name: each[name] for name in each.keys() - {"code", "detail"}}, sort_keys=True), each["code"])
+            for each in listed
+        ]
+
+    images = {"images": [{"picture": GOOD64, "labels": []}, {"labels": ["cat"], "colour": 1, "subject": ""}]}
+    assert faults(http.post("/v1/images", json=images)) == [
+        ('{"pointer": "/images/0/labels"}', "too_short"),
+        ('{"pointer": "/images/1/subject"}', "invalid"),
+        ('{"pointer": "/images/1/colour"}', "unknown_field"),
+    ]
+    form = {"fields": [fields(labels=["cat"]), '{"labels": [7], "x": 1}', '{"labels": ["a"], "labels": ["b"]}']}
+    assert faults(http.post("/v1/images", files=[("files", ("p", GOOD))] * 3, data=form)) == [
+        ('{"index": 1, "part": "fields", "pointer": "/labels/0"}', "wrong_type"),
+        ('{"index": 1, "part": "fields", "pointer": "/x"}', "unknown_field"),
+        ('{"index": 2, "part": "fields", "pointer": "/labels"}', "repeated_key"),
+    ]
+    aged = [fields(labels=["cat"]), fields(labels=["cat"], metadata={"age": "old", "site": 4}, expires_at=PASSED)]
+    assert faults(http.post("/v1/images", files=[("files", ("p", GOOD))] * 2, data={"fields": aged})) == [
+        ('{"index": 1, "part": "fields", "pointer": "/expires_at"}', "out_of_range"),
+        ('{"index": 1, "part": "fields", "pointer": "/metadata/age"}', "wrong_type"),
+        ('{"index": 1, "part": "fields", "pointer": "/metadata/site"}', "wrong_type"),
+    ]
+    where = json.dumps({"colour": "red", "source": 1, "state": "muted"})
+    assert faults(http.get("/v1/images", params={"filter": where})) == [
+        ('{"parameter": "filter", "pointer": "/colour"}', "unknown_field"),
+        ('{"parameter": "filter", "pointer": "/source"}', "invalid"),
+    ]
+    removal_ = {"filter": {"colour": "red", "captured_at": "now"}, "reason": "x"}
+    assert faults(http.post("/v1/removals", json=removal_)) == [
+        ('{"pointer": "/filter/colour"}', "unknown_field"),
+        ('{"pointer": "/filter/captured_at"}', "invalid"),
+    ]
+    assert faults(http.get("/v1/images", params={"a": 1, "b": 2})) == [
+        ('{"parameter": "a"}', "unknown_parameter"),
+        ('{"parameter": "b"}', "unknown_parameter"),
+    ]
+    bad = http.post("/v1/judgements", headers={"Idempotency-Key": "a b"})
+    assert (bad.json()["code"], faults(bad)) == ("invalid_header", [('{"header": "Idempotency-Key"}', "wrong_form")])
+
+
+def test_the_type_of_an_error_leads_to_its_description(kept: Kept) -> None:
+    answer = kept.stack.http.get("/v1/images/unheard-of")
+    page, _, section = answer.json()["type"].partition("#")
+    described = httpx.get(f"{kept.stack.url}{page}")
+    assert (described.status_code, section) == (200, "not_found")
+    assert f'<section id="{section}"><h2>404 Not found</h2>' in described.text
+    assert "http://" not in described.text
+    assert "https://" not in described.text
 
 
 def test_a_good_one_beside_the_bad_is_still_taken(stack: Stack) -> None:

@@ -214,8 +214,8 @@ def test_the_memory_of_a_moment(stack: Stack) -> None:
 def test_a_memory_that_was_not_judged_is_a_clear_refusal(stack: Stack, options: dict[str, float]) -> None:
     with stack.caller(stack.new_key(unique("unjudged"))) as http:
         answer = http.post("/v1/classify", json={"vectors": [[1.0] * DIMENSION], **options})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "not_judged")
-    assert "visual-memory judge" in answer.json()["error"]["message"]
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_judged")
+    assert "visual-memory judge" in answer.json()["detail"]
 
 
 def test_what_is_stored_is_whole_and_its_deletion_is_logged(stack: Stack) -> None:

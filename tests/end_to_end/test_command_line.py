@@ -198,7 +198,7 @@ def test_a_refusal_is_a_sentence(cli: Cli, tmp_path: Path) -> None:
     refused = cli("classify", path, "--filter", '{"colour": "red"}', code=1)
     assert "there is no field 'colour'" in refused.stderr
     assert refused.stdout == ""
-    assert "k: Input should be greater than" in cli("classify", path, "-k", 0, code=1).stderr
+    assert "k: must be 1 or more" in cli("classify", path, "-k", 0, code=1).stderr
     (tmp_path / "empty").mkdir()
     assert "no pictures" in cli("add", tmp_path / "empty", code=1).stderr
     assert "everything" in cli("remove", "--reason", "x", "--yes", code=1).stderr

@@ -62,7 +62,7 @@ def test_a_store_that_hangs_is_said_soon(victim: Stack, route: str) -> None:
         answer = victim.http.post(f"/v1/{route}", files=[("files", ("p", picture("disc")))], data=said)
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
-    assert f"did not answer within {SETTINGS['STORE__REQUEST_TIMEOUT']} s" in answer.json()["error"]["message"]
+    assert f"did not answer within {SETTINGS['STORE__REQUEST_TIMEOUT']} s" in answer.json()["detail"]
 
 
 def test_metrics_count_what_happened(stack: Stack) -> None:

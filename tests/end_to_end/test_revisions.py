@@ -48,8 +48,8 @@ def test_a_change_of_what_was_seen_is_made_only_to_that(stack: Stack) -> None:
             stack.http.delete(path, headers=headers),
         ):
             assert refused.status_code == 412
-            assert refused.json()["error"]["code"] == "precondition_failed"
-            assert "read it again" in refused.json()["error"]["message"]
+            assert refused.json()["code"] == "precondition_failed"
+            assert "read it again" in refused.json()["detail"]
     with pytest.raises(PreconditionFailed):
         stack.client.amend(image_id, ImagePatch(subject="bob"), seen)
     with pytest.raises(PreconditionFailed):
@@ -76,5 +76,5 @@ def test_another_picture_under_the_same_id_is_not_the_one_that_was_seen(stack: S
 def test_a_header_that_is_no_etag_is_refused(stack: Stack, header: str) -> None:
     [image_id] = stack.teach(picture("disc"), labels=["x"], image_id=unique("seen"))
     refused = stack.http.patch(f"/v1/images/{image_id}", json={"subject": "ann"}, headers={"If-Match": header})
-    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "invalid_request")
-    assert "If-Match" in refused.json()["error"]["message"]
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_header")
+    assert "If-Match" in refused.json()["detail"]

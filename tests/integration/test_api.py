@@ -112,11 +112,11 @@ def test_a_stranger_s_body_is_not_read_before_the_key_is_checked(
     for headers, status, code in [
         ({}, 401, "not_authorized"),
         (header(service, parts.tenant, lacking), 403, "forbidden"),
-        (header(service, parts.tenant), 422, "invalid_request"),
+        (header(service, parts.tenant), 422, "invalid_json"),
     ]:
         sent = {**headers, "content-type": "application/json"}
         answer = api.request(method, path, content=b"{not json", headers=sent)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
+        assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
 
 
 def test_the_record_of_a_removal_names_the_key(api: TestClient, service: ApiProcess, parts: Parts) -> None:
@@ -153,7 +153,7 @@ def test_what_cannot_be_logged_is_not_done_and_an_acceptance_is_harmless_to_send
         assert api.get(f"/v1/images/{image_id}", headers=sent).status_code == 507, "nobody looks unseen"
         answer = api.post("/v1/images", files=files, data=said, headers=sent)
         assert answer.status_code == 507
-        assert "send it again, which changes nothing more" in answer.json()["error"]["message"]
+        assert "send it again, which changes nothing more" in answer.json()["detail"]
     [image] = parts.held(image_id)
     assert (image.state, image.source) == (State.REMEMBERED, None), "nothing was done"
     assert api.post("/v1/images", files=files, data=said, headers=sent).status_code == 202
@@ -266,7 +266,7 @@ def test_a_curation_that_is_sent_again_with_its_key_is_done_once(
         "not done again"
     )
     assert curate(unmute, "a")[0] == 422
-    assert curate(unmute, "a")[1]["error"]["code"] == "idempotency_key_reused"
+    assert curate(unmute, "a")[1]["code"] == "idempotency_key_reused"
     assert [line.action for line in service.audit.latest(parts.tenant).data if line.action != "read"] == [
         "unmute",
         "mute",
@@ -301,7 +301,7 @@ def test_what_is_sent_many_times_at_once_with_one_key_is_made_once_and_logged_on
     assert send("a")[1]["id"] == made
     if body is not None:
         other = {**body, "filter": {"subject": "tom"}}
-        assert send("a", body=other)[1]["error"]["code"] == "idempotency_key_reused"
+        assert send("a", body=other)[1]["code"] == "idempotency_key_reused"
         assert send("b", body=other)[1]["id"] != made
     another = header(service, parts.tenant)
     assert (send("a", another)[1]["id"] == made) == (kind == "job"), "another key's name is another, and one job runs"
@@ -337,7 +337,7 @@ def test_a_reason_names_nothing_that_the_filter_does(api: TestClient, service: A
     ]:
         answer = api.post("/v1/removals/preview", json={"filter": where, "reason": reason}, headers=sent)
         assert answer.status_code == status, (reason, answer.text)
-        assert status == 200 or "a value of the filter" in answer.json()["error"]["message"]
+        assert status == 200 or "a value of the filter" in answer.json()["detail"]
 
 
 class Silent:
@@ -376,7 +376,7 @@ def test_a_request_waits_for_a_silent_store_once(
     silent = Silent()
     engine._engine = cast(Engine, silent)
     answer = api.request(method, path, json=body, headers=header(service, parts.tenant))
-    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable"), answer.text
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), answer.text
     assert silent.asked == 1
 
 
@@ -392,6 +392,32 @@ def test_the_document_describes_every_body_and_scope(api: TestClient) -> None:
             guarded = path not in {"/healthz", "/readyz"}
             assert bool(operation.get("security")) == guarded, path
             assert ("Needs a key with the scope" in operation["description"]) == guarded, path
+
+
+def test_the_document_lists_the_error_answers_of_each_route(api: TestClient) -> None:
+    document = api.get("/openapi.json").json()
+    examples = document["components"]["examples"]
+    form = {"$ref": "#/components/schemas/ProblemDetails"}
+    assert "ProblemDetails" in document["components"]["schemas"]
+    listed: dict[str, set[tuple[str, str]]] = {}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            codes = listed[f"{method} {path}"] = set()
+            for status, answer in operation["responses"].items():
+                if status[0] not in "45" or (path, status) == ("/readyz", "503"):
+                    continue
+                content = answer["content"]["application/problem+json"]
+                assert (content["schema"], len(answer["content"])) == (form, 1), (path, status)
+                codes |= {(status, code) for code in content.get("examples", ())}
+    always = {("401", "not_authorized"), ("403", "forbidden"), ("429", "rate_limited"), ("503", "unavailable")}
+    assert all(always <= codes for each, codes in listed.items() if "/v1/" in each)
+    assert {("404", "not_found"), ("412", "precondition_failed"), ("415", "unsupported_media_type")} <= listed[
+        "patch /v1/images/{image_id}"
+    ]
+    assert {("422", "invalid_filter"), ("422", "idempotency_key_reused")} <= listed["post /v1/removals"]
+    assert {("409", "not_judged"), ("422", "invalid_vector")} <= listed["post /v1/classify"]
+    assert {code for codes in listed.values() for _, code in codes} <= examples.keys()
+    assert all(example["value"]["code"] == code for code, example in examples.items())
 
 
 def test_the_streams_are_described_without_a_key(api: TestClient) -> None:
@@ -425,7 +451,7 @@ def test_what_goes_wrong_inside_is_neither_told_nor_logged_in_words(
 
     engine.__dict__["facet"] = fail
     answer = api.get("/v1/labels", headers={**header(service, parts.tenant), "X-Request-Id": "try-7"})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert answer.headers["x-request-id"] == "try-7"
     [line] = [line for line in log.getvalue().splitlines() if "RuntimeError" in line]
     assert json.loads(line)["request"] == "try-7"
@@ -461,13 +487,20 @@ def test_a_request_id_that_is_not_safe_is_replaced(api: TestClient, name: str) -
 
 def test_requests_over_the_key_s_limit_are_refused(api: TestClient, service: ApiProcess, parts: Parts) -> None:
     limited = header(service, parts.tenant, "classify", requests_per_minute=3)
-    for _ in range(3):
-        assert api.get("/v1/labels", headers=limited).status_code == 200
+    for number in range(3):
+        answer = api.get("/v1/labels", headers=limited)
+        assert answer.status_code == 200
+        assert answer.headers["ratelimit-policy"] == '"requests";q=3;w=60'
+        left, _, reset = answer.headers["ratelimit"].partition(";t=")
+        assert left == f'"requests";r={2 - number}'
+        assert 1 <= int(reset) <= 60
     answer = api.get("/v1/labels", headers=limited)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limited")
+    assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+    assert answer.headers["ratelimit"] == f'"requests";r=0;t={answer.headers["retry-after"]}'
     assert 1 <= int(answer.headers["retry-after"]) <= 60
-    assert f"in {answer.headers['retry-after']} seconds" in answer.json()["error"]["message"]
-    assert api.get("/v1/labels", headers=header(service, parts.tenant)).status_code == 200, "others are not limited"
+    assert f"in {answer.headers['retry-after']} seconds" in answer.json()["detail"]
+    others = api.get("/v1/labels", headers=header(service, parts.tenant))
+    assert (others.status_code, "ratelimit" in others.headers) == (200, False), "others are not limited"
 
 
 @pytest.mark.parametrize("path", ["/v1/images", "/v1/removals"])
@@ -476,10 +509,13 @@ def test_bytes_over_the_key_s_limit_are_refused_as_they_arrive(
 ) -> None:
     limited = header(service, parts.tenant, bytes_per_minute=1000)
     headers = {**limited, "content-type": "application/json"}
-    assert api.post(path, content=b" " * 999, headers=headers).status_code == 422
+    let_in = api.post(path, content=b" " * 999, headers=headers)
+    assert let_in.status_code == 422
+    assert let_in.headers["ratelimit-policy"] == '"bytes";q=1000;w=60;qu="content-bytes"'
+    assert let_in.headers["ratelimit"].startswith('"bytes";r=1;t=')
     answer = api.post(path, content=b" " * 2, headers=headers)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limited")
-    assert "1000 bytes a minute" in answer.json()["error"]["message"]
+    assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+    assert "1000 bytes a minute" in answer.json()["detail"]
     assert api.get("/v1/labels", headers=limited).status_code == 200, "what has no body is not refused"
 
 
@@ -493,7 +529,7 @@ def test_a_body_without_length_that_is_too_long_is_refused_as_such(
 
     headers = {**header(service, parts.tenant), "content-type": "application/json"}
     answer = api.post(path, content=chunks(), headers=headers)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large"), answer.text
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large"), answer.text
 
 
 def test_where_no_turn_comes_every_route_says_when_to_try_again_and_health_answers(
@@ -507,7 +543,7 @@ def test_where_no_turn_comes_every_route_says_when_to_try_again_and_health_answe
     asked += [("POST", f"/v1/{path}") for path in ("removals", "influence", "judgements")]
     for method, path in asked:
         answer = api.request(method, path, headers={**sent, "content-type": "application/json"})
-        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable"), path
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), path
         assert answer.headers["retry-after"] == "5"
     assert api.get("/v1/labels").status_code == 401, "who has no key does not wait"
     assert api.get("/healthz").status_code == 200
@@ -559,7 +595,7 @@ def test_every_key_may_ask_which_encoders_there_are(
     assert api.get("/v1/encoders").status_code == 401
     asked = {"vectors": [[1.0] * parts.memory.dimension], "encoder": "another"}
     refused = api.post("/v1/classify", json=asked, headers=header(service, parts.tenant))
-    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "encoder_mismatch")
+    assert (refused.status_code, refused.json()["code"]) == (409, "encoder_mismatch")
 
 
 def test_a_removal_takes_away_what_a_model_answered_beside_its_images(service: ApiProcess) -> None:
@@ -581,7 +617,7 @@ def test_options_stand_once_and_what_is_too_much_is_refused_with_a_sentence(
         ({"vectors": [vector], "filter": {"labels": ["x" * 1000] * 70}}, 422, "65,536"),
     ]:
         refused = api.post("/v1/classify", json=asked, headers=sent)
-        assert (refused.status_code, word in refused.json()["error"]["message"]) == (status, True), refused.text
+        assert (refused.status_code, word in refused.json()["detail"]) == (status, True), refused.text
     long = {"filter": {"source": ["x" * 1000] * 70}, "reason": "asked", "action": "mute", "everything": False}
     for path, fields in {
         "/v1/removals": ("filter", "reason"),
@@ -590,7 +626,7 @@ def test_options_stand_once_and_what_is_too_much_is_refused_with_a_sentence(
         "/v1/decisions/preview": ("filter", "action"),
     }.items():
         refused = api.post(path, json={name: long[name] for name in fields}, headers=sent)
-        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "invalid_filter"), refused.text
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_filter"), refused.text
 
 
 def test_a_question_that_takes_long_is_answered_with_a_job(

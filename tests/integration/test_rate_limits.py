@@ -39,14 +39,8 @@ def key(**limits: int) -> Key:
 
 async def taken(rates: RateLimits, limited: Key, tries: int) -> int:
     """How many requests of so many were let through."""
-    through = 0
-    for _ in range(tries):
-        try:
-            await rates.count_request(limited)
-            through += 1
-        except RateLimited:
-            continue
-    return through
+    counted = [await rates.count_request(limited) for _ in range(tries)]
+    return sum(quota is not None and not quota.exceeded for quota in counted)
 
 
 def run(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -84,11 +78,16 @@ def test_services_on_one_redis_count_for_themselves(server: Broker) -> None:
 def test_bytes_are_counted_by_their_number(server: Broker) -> None:
     async def scene() -> None:
         rates, limited = RateLimits(server.limits_url, PREFIX), key(bytes_per_minute=1000)
-        await rates.count_bytes(limited, 1000)
-        await rates.count_bytes(limited, 0)
+        most, over = await rates.count_bytes(limited, 1000), await rates.count_bytes(limited, 1)
+        assert most is not None
+        assert over is not None
+        assert (most.name, most.limit, most.window, most.remaining) == ("bytes", 1000, 60, 0)
+        assert 1 <= most.reset <= 60
+        most.check()
         with pytest.raises(RateLimited, match="1000 bytes a minute"):
-            await rates.count_bytes(limited, 1)
-        await rates.count_request(limited)
+            over.check()
+        assert await rates.count_bytes(limited, 0) is None
+        assert await rates.count_request(limited) is None
         await close(rates)
 
     run(scene)

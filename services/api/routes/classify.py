@@ -8,9 +8,10 @@ from fastapi import APIRouter, Depends, Response
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.decision import Decisions
-from visual_memory.schemas.errors import EncoderMismatch
+from visual_memory.schemas.errors import EncoderMismatch, InvalidFilter, InvalidVector, NotJudged
 from visual_memory.services.api.authenticate import CallerDep
 from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
+from visual_memory.services.api.listed_errors import may_raise
 from visual_memory.services.api.picture_uploads import ClassifyRequest, body_schema, read_queries
 from visual_memory.services.decisions.classify_and_store import classify_and_store
 
@@ -22,6 +23,7 @@ router = APIRouter(prefix="/v1", tags=["classify"], route_class=AuthorizedRoute)
     response_model=Decisions,
     openapi_extra=body_schema(ClassifyRequest, "options", ClassifyOptions),
 )
+@may_raise(EncoderMismatch, InvalidFilter, InvalidVector, NotJudged)
 @requires_scope(Scope.CLASSIFY)
 def classify(caller: CallerDep, request: Annotated[ClassifyRequest, Depends(read_queries)]) -> Response:
     """Classify each picture or vector by a vote of its nearest neighbours, and return both.

@@ -7,10 +7,12 @@ from fastapi import APIRouter, Query, Response
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.background_job import Job
 from visual_memory.schemas.curation_request import Curated, CurationRequest
+from visual_memory.schemas.errors import NotJudged
 from visual_memory.schemas.judgement import JudgementStatus, Suspect, Suspicion
 from visual_memory.schemas.page import Page
 from visual_memory.services.api.authenticate import CallerDep, IdempotencyKey, ServiceDep
 from visual_memory.services.api.authorize import CLASSIFY_OR_READ, AuthorizedRoute, requires_scope
+from visual_memory.services.api.listed_errors import may_raise
 from visual_memory.services.api.page_parameters import PageDep
 from visual_memory.services.api.response_headers import describe_headers, set_job_location
 from visual_memory.services.infrastructure.records.database import Within
@@ -57,6 +59,7 @@ def suspects(
 
 
 @router.post("/curations")
+@may_raise(NotJudged)
 @requires_scope(Scope.REMEMBER)
 def curate(
     caller: CallerDep, service: ServiceDep, request: CurationRequest, idempotency_key: IdempotencyKey = None

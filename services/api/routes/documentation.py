@@ -14,10 +14,14 @@ from pydantic.json_schema import models_json_schema
 
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.event import Event
+from visual_memory.schemas.fault import ProblemDetails
 from visual_memory.schemas.image import ImageFields
 from visual_memory.schemas.intake_event import ImageEvent, RemovalEvent
+from visual_memory.services.api import errors_page
 from visual_memory.services.api.asyncapi_document import ASYNCAPI, IMAGE_EVENT, REMOVAL_EVENT, asyncapi, event_schema
 from visual_memory.services.api.authorize import SECURITY
+from visual_memory.services.api.error_responses import ERRORS_PAGE
+from visual_memory.services.api.listed_errors import error_examples
 from visual_memory.services.api.picture_uploads import ClassifyRequest, SentImages
 from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
 
@@ -87,6 +91,11 @@ def _serve_page(app: FastAPI, keys: StreamKeys) -> None:
         headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"}
         return Response(page(), media_type="text/html", headers=headers)
 
+    @app.get(ERRORS_PAGE, include_in_schema=False)
+    async def errors() -> Response:
+        headers = {"Content-Security-Policy": errors_page.CONTENT_SECURITY_POLICY}
+        return Response(errors_page.errors_page(), media_type="text/html", headers=headers)
+
     for name, (package, file, media_type) in ASSETS.items():
         _serve_file(app, f"{DOCS}/{name}", package, file, media_type)
 
@@ -104,11 +113,12 @@ def _serve_file(app: FastAPI, path: str, package: str, file: str, media_type: st
 def _openapi(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document, with keys and those bodies and events that FastAPI does not render itself."""
     document = app.openapi()
-    bodies = (SentImages, ImageFields, ClassifyRequest, ClassifyOptions, Event)
+    bodies = (SentImages, ImageFields, ClassifyRequest, ClassifyOptions, Event, ProblemDetails)
     _, schemas = models_json_schema(
         [(body, "validation") for body in bodies], ref_template="#/components/schemas/{model}"
     )
     document["components"]["schemas"] |= schemas["$defs"]
+    document["components"]["examples"] = error_examples()
     document["components"]["securitySchemes"] = SECURITY
     return document
 

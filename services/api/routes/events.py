@@ -5,8 +5,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from visual_memory.schemas.api_key import Scope
-from visual_memory.schemas.errors import InvalidCursor, InvalidRequest, NotAuthorized, VisualMemoryError
+from visual_memory.schemas.errors import InvalidCursor, InvalidParameter, NotAuthorized, VisualMemoryError
 from visual_memory.schemas.event import EventType
+from visual_memory.schemas.fault import Fault
+from visual_memory.schemas.fault_sentences import NOT_ALLOWED
+from visual_memory.schemas.validation_faults import error_of_faults
 from visual_memory.services.api.authenticate import CallerDep, authenticate
 from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
 from visual_memory.services.api.event_stream import EventStream
@@ -114,11 +117,12 @@ def _parse_types(text: str | None) -> frozenset[str]:
     """Parse the types of events.
 
     Raises:
-        InvalidRequest: there is no such type.
+        InvalidParameter: there is no such type.
     """
     wanted = frozenset() if text is None else frozenset(text.split(","))
     if unknown := sorted(wanted - frozenset(EventType)):
-        raise InvalidRequest(f"types: there is no type {unknown[0]!r}; there are {', '.join(EventType)}")
+        detail = f"there is no type {unknown[0]!r}; there are {', '.join(EventType)}"
+        raise error_of_faults(InvalidParameter, [Fault(parameter="types", code=NOT_ALLOWED, detail=detail)])
     return wanted
 
 

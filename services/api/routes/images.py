@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import ValidationError
 
 from visual_memory.schemas.api_key import Scope
-from visual_memory.schemas.errors import InvalidRequest, NotFound
+from visual_memory.schemas.errors import Blocked, InvalidFilter, InvalidRequest, NotFound
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import (
     Accepted,
@@ -24,12 +24,13 @@ from visual_memory.schemas.labels import LabelCount, LabelRule
 from visual_memory.schemas.list_cursor import CursorNumber, CursorText, ListCursors
 from visual_memory.schemas.page import Page
 from visual_memory.schemas.strict_json import parse_json
+from visual_memory.schemas.validation_faults import error_of_faults, list_json_faults
 from visual_memory.services.api.authenticate import Caller, CallerDep, ServiceDep
 from visual_memory.services.api.authorize import CLASSIFY_OR_READ, AuthorizedRoute, requires_scope
-from visual_memory.services.api.error_responses import describe_faults
 from visual_memory.services.api.if_match import EtagsDep
+from visual_memory.services.api.listed_errors import may_raise
 from visual_memory.services.api.page_parameters import PageDep
-from visual_memory.services.api.picture_uploads import SentImages, body_schema, read_uploads
+from visual_memory.services.api.picture_uploads import SentImages, body_schema, read_images
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.intake.accept_pictures import Upload
 
@@ -63,11 +64,12 @@ NO_STORE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosn
     status_code=202,
     openapi_extra=body_schema(SentImages, "fields", ImageFields),
 )
+@may_raise(Blocked)
 @requires_scope(Scope.REMEMBER)
 def accept(
     caller: CallerDep,
     service: ServiceDep,
-    uploads: Annotated[list[Upload], Depends(read_uploads)],
+    uploads: Annotated[list[Upload], Depends(read_images)],
     label_rule: LabelRuleParameter = LabelRule.REPLACE,
 ) -> Page[Accepted]:
     """Accept pictures, all or none. They are durable when answered, and remembered moments later.
@@ -208,12 +210,15 @@ def as_image(stored: StoredImage, kind: type[Shown]) -> Shown:
 
 
 def parse_filter(text: str) -> Filter:
-    """Parse a filter from a query string.
+    """Parse a filter from the parameter ``filter``.
 
     Raises:
-        InvalidRequest: it is not the JSON of a filter.
+        InvalidFilter: it is not the JSON of a filter.
     """
     try:
         return parse_json(Filter, text)
     except ValidationError as error:
-        raise InvalidRequest(f"filter: {describe_faults(error)}") from None
+        faults = list_json_faults(error, text, parameter="filter")
+    except InvalidRequest as error:  # a key that is given twice
+        faults = [each.model_copy(update={"parameter": "filter"}) for each in error.errors]
+    raise error_of_faults(InvalidFilter, faults)

@@ -5,20 +5,31 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
 from visual_memory.schemas.api_key import Scope
-from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.errors import (
+    Blocked,
+    EncoderMismatch,
+    InvalidForm,
+    InvalidRequest,
+    InvalidVector,
+    UnsupportedMediaType,
+)
 from visual_memory.schemas.image import Accepted, ImageFields
 from visual_memory.schemas.labels import LabelRule
 from visual_memory.schemas.page import Page
-from visual_memory.schemas.strict_json import parse_json
-from visual_memory.services.api.authenticate import CallerDep, ServiceDep
+from visual_memory.services.api.authenticate import CallerDep, ServiceDep, process_of
 from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
-from visual_memory.services.api.error_responses import describe_faults
-from visual_memory.services.api.picture_uploads import MAX_FIELDS_BYTES, check_part_names, is_json
+from visual_memory.services.api.listed_errors import may_raise
+from visual_memory.services.api.picture_uploads import (
+    MAX_FIELDS_BYTES,
+    check_fields,
+    check_part_names,
+    is_json,
+    parse_each,
+)
 from visual_memory.services.api.routes.images import LabelRuleParameter
 from visual_memory.services.intake.accept_vectors import Sent
 from visual_memory.services.intake.npy_file import read_npy
@@ -52,17 +63,20 @@ async def read_vectors(request: Request) -> Sent:
         InvalidRequest: the body is not of this form; the message says where.
     """
     if is_json(request):
-        raise InvalidRequest("vectors are sent as multipart/form-data")
+        raise UnsupportedMediaType("vectors are sent as multipart/form-data")
     async with request.form(max_files=len(PARTS), max_fields=len(PARTS), max_part_size=MAX_FIELDS_BYTES) as form:
         check_part_names(form, PARTS)
         encoder, fields, vectors = [await _part(form, name) for name in sorted(PARTS)]
-    return await run_in_threadpool(_parse, encoder, fields, vectors)
+    sent = await run_in_threadpool(_parse, encoder, fields, vectors)
+    await run_in_threadpool(check_fields, sent.fields, await process_of(request), "fields")
+    return sent
 
 
 @router.post(
     "/vectors",
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _BODY}}}},
 )
+@may_raise(Blocked, EncoderMismatch, InvalidVector)
 @requires_scope(Scope.REMEMBER)
 def remember_vectors(
     caller: CallerDep,
@@ -88,7 +102,7 @@ async def _part(form: FormData, name: str) -> bytes:
         case [UploadFile() as file]:
             return await file.read()
         case found:
-            raise InvalidRequest(f"{len(found)} parts {name!r} came: send one of each of {', '.join(sorted(PARTS))}")
+            raise InvalidForm(f"{len(found)} parts {name!r} came: send one of each of {', '.join(sorted(PARTS))}")
 
 
 def _parse(encoder: bytes, fields: bytes, vectors: bytes) -> Sent:
@@ -106,18 +120,10 @@ def _lines(data: bytes, number: int) -> Sequence[ImageFields]:
     found = data.count(b"\n") + 1
     if found not in {1, number}:
         raise InvalidRequest(f"{number} vectors came with {found} lines of fields: send one for each, or a single one")
-    fields = [_line(index, line) for index, line in enumerate(data.split(b"\n"), 1)]
+    lines = data.split(b"\n")
+    if long := [index for index, line in enumerate(lines, 1) if len(line) > MAX_FIELDS_BYTES]:
+        raise InvalidRequest(f"fields, line {long[0]}: it is over {MAX_FIELDS_BYTES} bytes")
+    fields = parse_each(ImageFields, "fields", lines)
     if len(fields) < number and fields[0].image_id is not None:
         raise InvalidRequest("fields: the single line for all vectors must not name an image_id")
     return fields * (number // found)
-
-
-def _line(number: int, line: bytes) -> ImageFields:
-    if len(line) > MAX_FIELDS_BYTES:
-        raise InvalidRequest(f"fields, line {number}: it is over {MAX_FIELDS_BYTES} bytes")
-    try:
-        return parse_json(ImageFields, line)
-    except ValidationError as error:
-        raise InvalidRequest(f"fields, line {number}: {describe_faults(error)}") from None
-    except InvalidRequest as error:
-        raise InvalidRequest(f"fields, line {number}: {error.message}") from None

@@ -166,10 +166,13 @@ def _exit_on_usage_error() -> Iterator[None]:
     from pydantic import ValidationError
 
     from visual_memory.schemas.errors import VisualMemoryError
+    from visual_memory.schemas.validation_faults import first_faults
 
     try:
         yield
-    except (VisualMemoryError, ValidationError, OSError, ValueError) as error:
+    except ValidationError as error:
+        _refuse(first_faults(error, "filter"))
+    except (VisualMemoryError, OSError, ValueError) as error:
         _refuse(str(error))
 
 

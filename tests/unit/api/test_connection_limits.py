@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import socket
 import struct
 import threading
@@ -100,7 +101,9 @@ def test_what_is_not_http_is_told_so_in_the_form_of_all_errors(server: uvicorn.S
         connection.sendall(b"GARBAGE\r\n\r\n")
         answer = everything(connection)
     assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert b'{"error":{"code":"malformed_request","message":"' in answer
+    assert b"\r\ncontent-type: application/problem+json\r\n" in answer
+    assert b'"code":"malformed_request"' in answer
+    assert re.search(rb"\r\nx-request-id: ([0-9a-f]{32})\r\n.*urn:request:\1", answer, re.DOTALL)
 
 
 @pytest.mark.usefixtures("_impatient")

@@ -33,5 +33,5 @@ def test_another_file_is_refused_with_a_sentence(tmp_path: Path) -> None:
     file.write_text('{"q": {"featurizer": "dinov2_vits14"}}')
     ran = CliRunner().invoke(app, ["evaluate", "--from-neighbours", str(file), "--output", str(tmp_path / "report")])
     assert ran.exit_code == 1
-    assert "q.image_id: Field required" in ran.output
+    assert "q.image_id: must be given" in ran.output
     assert not (tmp_path / "report").exists()

@@ -10,9 +10,11 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, cast
 
+import httpx
 import pytest
 
 from tests.support.awaited_client import CLIENTS
+from tests.support.problems import problem
 from visual_memory.schemas import errors
 from visual_memory.schemas.curation_request import Action, CurationRequest
 from visual_memory.schemas.errors import BeingRemoved, Conflict, NotFound, Unavailable, VisualMemoryError
@@ -20,7 +22,7 @@ from visual_memory.schemas.evaluation_request import EvaluationRequest
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImagePatch
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.client import error_answers, retry_policy
+from visual_memory.services.client import retry_policy
 from visual_memory.services.client.error_answers import error_of
 from visual_memory.services.client.http_client import Client
 
@@ -43,7 +45,7 @@ class Scripted(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
-        body = json.dumps({"error": {"code": code, "message": "later"}} if code else EMPTY).encode()
+        body = json.dumps(problem(status, code, "later") if code else EMPTY).encode()
         self.send_response(status)
         self.send_header("Retry-After", "1")
         self.send_header("Content-Length", str(len(body)))
@@ -208,26 +210,47 @@ def test_what_may_be_done_twice_has_no_key(answering: Answering) -> None:
 def test_a_code_that_is_unknown_is_understood_by_its_status(
     status: int, code: str, kind: type[VisualMemoryError]
 ) -> None:
-    error = error_of(status, json.dumps({"error": {"code": code, "message": "so"}}))
+    error = error_of(httpx.Response(status, json=problem(status, code, "so")))
     assert type(error) is kind
     assert error.message == ("so" if code == "being_removed" else "so (unheard_of)")
 
 
-@pytest.mark.parametrize("kind", error_answers.kinds_by_code().values(), ids=lambda kind: str(kind.code))
+@pytest.mark.parametrize("kind", errors.errors_by_code().values(), ids=lambda kind: str(kind.code))
 def test_every_error_of_the_service_is_known(kind: type[VisualMemoryError]) -> None:
-    error = error_of(kind.status, json.dumps({"error": {"code": kind.code, "message": "so"}}))
+    error = error_of(httpx.Response(kind.status, json=problem(kind.status, kind.code, "so")))
     assert (type(error), error.message) == (kind, "so")
 
 
-@pytest.mark.parametrize("text", ["<html>", "[]", '{"error": 1}', '{"error": {"code": 1}}', ""])
+def test_an_error_has_every_fault_and_the_id_of_its_request() -> None:
+    """A service that is newer than the client may say more of a fault."""
+    blank: dict[str, Any] = {"pointer": "/labels/0", "code": "invalid", "detail": "is blank", "new": 1}
+    faults = [blank, {"code": "x", "detail": "y"}]
+    answer = httpx.Response(
+        422, json=problem(422, "invalid_request", "two", *faults), headers={"X-Request-Id": "try-1"}
+    )
+    error = error_of(answer)
+    assert [str(fault) for fault in error.errors] == ["labels.0: is blank", "y"]
+    assert (error.request_id, error.every_fault) == ("try-1", "labels.0: is blank; y")
+
+
+@pytest.mark.parametrize("text", ["<html>", "[]", '{"error": 1}', '{"error": {"code": 1}}', "", "[" * 100_000])
 def test_an_answer_that_is_not_the_api_s_is_understood_by_its_status(text: str) -> None:
-    assert type(error_of(404, text)) is errors.NotFound
-    assert type(error_of(502, text)) is Unavailable
-    assert "not the API's" in error_of(502, text).message
+    assert type(error_of(httpx.Response(404, text=text))) is errors.NotFound
+    error = error_of(httpx.Response(502, text=text))
+    assert type(error) is Unavailable
+    assert "not the API's" in error.message
+    assert len(error.message) < 400
+
+
+def test_an_earlier_service_is_named_as_such() -> None:
+    error = error_of(httpx.Response(404, json={"error": {"code": "not_found", "message": "no image 'a'"}}))
+    assert type(error) is errors.NotFound
+    assert error.message.startswith("no image 'a' (not_found); the service is of an earlier version than this client")
 
 
 @pytest.mark.parametrize("header", ["", "Wed, 21 Oct 2026 07:28:00 GMT", "-1", "1.5"])
 def test_a_moment_to_wait_for_that_is_no_number_is_left(header: str) -> None:
-    error = error_of(429, '{"error": {"code": "rate_limited", "message": "later"}}', header)
+    answer = httpx.Response(429, json=problem(429, "rate_limited", "later"), headers={"Retry-After": header})
+    error = error_of(answer)
     assert isinstance(error, errors.RateLimited)
     assert error.retry_after == 60

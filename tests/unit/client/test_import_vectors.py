@@ -122,8 +122,8 @@ def test_parquet_with_lists_of_labels(tmp_path: Path) -> None:
         ({"vector": [[1.0], [1.0, 2.0]], "label": ["a", "a"]}, "of other lengths"),
         ({"vector": [[1.0], None], "label": ["a", "a"]}, "are missing"),
         ({"vector": [[1.0, None]], "label": ["a"]}, "are missing"),
-        ({"vector": [[1.0]], "label": ["a"], "colour": ["red"]}, "row 0: colour: Extra inputs"),
-        ({"vector": [[1.0]], "label": [None]}, "row 0: labels: Field required"),
+        ({"vector": [[1.0]], "label": ["a"], "colour": ["red"]}, "row 0: colour: is no field"),
+        ({"vector": [[1.0]], "label": [None]}, "row 0: labels: must be given"),
         ({"vector": [[1.0]], "label": ["a"], "labels": [["b"]]}, "row 0: label is in two columns"),
     ],
 )

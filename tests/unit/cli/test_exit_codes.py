@@ -1,0 +1,33 @@
+"""What a command prints of an error before it ends with exit code 1: every fault, and no library's words."""
+
+import pytest
+import typer
+
+from visual_memory.schemas.errors import InvalidRequest, NotFound
+from visual_memory.schemas.fault import Fault
+from visual_memory.schemas.image import ImageFields
+from visual_memory.schemas.validation_faults import error_of_faults
+from visual_memory.services.cli.exit_codes import FAILED, exit_on_error
+
+
+def printed(error: Exception, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(typer.Exit) as ended, exit_on_error():
+        raise error
+    assert ended.value.exit_code == FAILED
+    return capsys.readouterr().err
+
+
+def test_every_fault_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    faults = [Fault(pointer=f"/images/{number}", code="missing", detail="must be given") for number in (0, 7)]
+    assert printed(error_of_faults(InvalidRequest, faults), capsys) == (
+        "there are 2 faults; the first: images.0: must be given (invalid_request)\n"
+        "  images.0: must be given\n"
+        "  images.7: must be given\n"
+    )
+    assert printed(error_of_faults(NotFound, faults[:1]), capsys) == "images.0: must be given (not_found)\n"
+
+
+def test_an_option_that_does_not_fit_is_described_in_own_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="labels") as caught:
+        ImageFields.model_validate({"labels": [], "subject": ""})
+    assert printed(caught.value, capsys) == "labels: must have at least 1 item\nsubject: must not be empty or blank\n"
