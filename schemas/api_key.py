@@ -43,16 +43,13 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
-class KeyRequest(BaseModel):
-    """A request for a new key."""
+class TenantKeyRequest(BaseModel):
+    """A request for a new key of the caller's tenant."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Text = Field(
         description="for people, 1 to 200 characters; receipts and the audit log contain it", examples=["camera"]
-    )
-    tenant: Tenant = Field(
-        description="the key's tenant: 1 to 63 of a-z 0-9 _ -, beginning with a letter or digit", examples=["north"]
     )
     scopes: Annotated[list[Scope], Field(min_length=1), AfterValidator(lambda scopes: sorted(set(scopes)))] = Field(
         description="one or more", examples=[["classify", "read"]]
@@ -62,6 +59,14 @@ class KeyRequest(BaseModel):
     )
     bytes_per_minute: PerMinute | None = Field(
         default=None, description="the most bytes of request bodies; null: no limit", examples=[100000000]
+    )
+
+
+class KeyRequest(TenantKeyRequest):
+    """A request for a new key of any tenant."""
+
+    tenant: Tenant = Field(
+        description="the key's tenant: 1 to 63 of a-z 0-9 _ -, beginning with a letter or digit", examples=["north"]
     )
 
 

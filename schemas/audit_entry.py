@@ -32,7 +32,8 @@ class AuditEntry(BaseModel):
             "`accept`, `amend`, `read`, `remove`, `judge`, `mute`, `unmute`, `relabel`, `decisions.delete`, "
             "`evaluations.request`, `evaluations.add`, `evaluations.start`, `evaluations.delete`, `jobs.cancel`, "
             "`intake.users.add`, `intake.users.remove`, `intake.dead.replay`, `intake.dead.drop`, "
-            "`keys.make`, `keys.revoke`, `keys.rotate`, `compact`, `verify-removals`, `backup`, `restore`, "
+            "`keys.make`, `keys.revoke`, `keys.rotate`, `session.open`, `compact`, `verify-removals`, `backup`, "
+            "`restore`, "
             "`tenants.end`; the last five have the tenant `*`, all tenants. `export` and `read` of a subject "
             "can be searched by the subject."
         ),

@@ -8,8 +8,9 @@ from fastapi import FastAPI
 
 from visual_memory.services.api import error_responses
 from visual_memory.services.api.admission_control import AdmissionControl, ChunkedResponses
-from visual_memory.services.api.authenticate import BatchedKeyCheck
+from visual_memory.services.api.authenticate import CredentialChecks
 from visual_memory.services.api.authorize import check_all_authorized
+from visual_memory.services.api.batched_check import BatchedCheck
 from visual_memory.services.api.connection_limits import MAX_CONNECTIONS
 from visual_memory.services.api.listed_errors import any_error
 from visual_memory.services.api.rate_limit_headers import RateLimitHeaders
@@ -26,13 +27,17 @@ from visual_memory.services.api.routes import (
     health,
     images,
     jobs,
+    keys,
+    me,
     metrics,
     pictures,
     receipts,
     removals,
+    session,
     vectors,
 )
 from visual_memory.services.api.routes.documentation import add_documents
+from visual_memory.services.api.routes.login import add_login_page
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
 from visual_memory.services.bootstrap.wiring.wire_events import event_listeners_of
@@ -69,8 +74,10 @@ def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI
         responses=any_error(),
     )
     app.state.service = wired
-    app.state.key_check = BatchedKeyCheck(process.keys)
     app.state.event_listeners = event_listeners
+    app.state.credential_checks = CredentialChecks(
+        BatchedCheck(process.keys), BatchedCheck(process.sessions), BatchedCheck(process.login_links)
+    )
     app.state.find_faults = CoalescedCall(process.readiness.faults)
     app.state.admission_control = AdmissionControl(
         settings.api.max_concurrent_requests, settings.api.max_bytes_in_flight, MAX_CONNECTIONS
@@ -96,8 +103,12 @@ def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI
         health,
         metrics,
         audit,
+        keys,
+        session,
+        me,
     ):
         check_all_authorized(module.router)
         app.include_router(module.router)
     add_documents(app, StreamKeys(settings.intake.prefix))
+    add_login_page(app)
     return app

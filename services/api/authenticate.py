@@ -1,6 +1,5 @@
 """Authenticate a request: resolve its API key to a caller and a tenant."""
 
-import asyncio
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -9,15 +8,21 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Request
 from fastapi.security.utils import get_authorization_scheme_param
 from sqlalchemy import Connection
-from starlette.concurrency import run_in_threadpool
 
 from visual_memory.schemas.api_key import Key, Scope
-from visual_memory.schemas.errors import Forbidden, VisualMemoryError
+from visual_memory.schemas.errors import Forbidden, NotAuthorized, VisualMemoryError
 from visual_memory.schemas.filter import Filter
-from visual_memory.services.access.api_keys import ApiKeys, Found
+from visual_memory.services.access.api_keys import Found as FoundKeys
+from visual_memory.services.access.browser_tokens import LOGIN_LINK, BrowserToken, BrowserTokens
+from visual_memory.services.access.browser_tokens import Found as FoundTokens
 from visual_memory.services.access.idempotency_keys import AlreadyMade
+from visual_memory.services.api.batched_check import BatchedCheck
+from visual_memory.services.api.csrf_token import CSRF_HEADER, SAFE_METHODS, check_csrf_token
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.infrastructure.records.database import Within
+
+SESSION_PATH = "/v1/session"
+SESSION_COOKIE = "visual_memory_session"
 
 IdempotencyKey = Annotated[
     str | None,
@@ -34,11 +39,16 @@ IDENTIFYING_FIELDS = {"subject", "file_name"}
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent a request, by which key, and the use cases that serve it."""
+    """Who sent a request, by which key, and the use cases that serve it.
+
+    Attributes:
+        token: the session's cookie or the login link's token that was sent in place of the key; None: the key was sent.
+    """
 
     key: Key
     request_id: str
     service: ApiProcess
+    token: BrowserToken | None = None
 
     @property
     def tenant(self) -> str:
@@ -49,6 +59,16 @@ class Caller:
     def name(self) -> str:
         """The sender as records name it."""
         return f"{self.key.name} (key {self.key.id})"
+
+    @property
+    def token_store(self) -> BrowserTokens:
+        """The tokens of the kind of `token`."""
+        is_link = self.token is not None and self.token.text.startswith(f"{LOGIN_LINK}_")
+        return self.service.login_links if is_link else self.service.sessions
+
+    def record(self, connection: Connection, action: str, **fields: Any) -> None:
+        """Write an audit log entry within a transaction."""
+        self.service.audit.record(connection, self.tenant, self.key.name, action, **self._who, **fields)
 
     def check_filter(self, where: Filter) -> None:
         """Refuse filters that reveal who is in the memory to a key without `read`; log the subjects of others.
@@ -91,10 +111,7 @@ class Caller:
             kind: the field of `AuditEntry` for the id that the callback receives.
             fields: further fields of `AuditEntry`.
         """
-        return lambda connection, record: self._record(connection, action, **fields, **{kind: record})
-
-    def _record(self, connection: Connection, action: str, **fields: Any) -> None:
-        self.service.audit.record(connection, self.tenant, self.key.name, action, **self._who, **fields)
+        return lambda connection, record: self.record(connection, action, **fields, **{kind: record})
 
     def create_once(
         self,
@@ -128,7 +145,7 @@ class Caller:
         def within(connection: Connection, resource: str) -> None:
             if claim:
                 idempotency.record(connection, claim, resource)
-            self._record(connection, action, **fields, **{kind: resource})
+            self.record(connection, action, **fields, **{kind: resource})
 
         try:
             return create(within)
@@ -154,48 +171,55 @@ class Caller:
         return idempotency.once(claim, act)
 
 
-class BatchedKeyCheck:
-    """Checks keys on the event loop; keys that are not cached are read together, however many are tried.
+@dataclass(frozen=True)
+class Credential:
+    """What authenticates a request: an API key, or the token that stands for it."""
 
-    Args:
-        keys: all of them.
-    """
+    key: Key
+    token: BrowserToken | None = None
 
-    def __init__(self, keys: ApiKeys) -> None:
-        self._keys = keys
-        self._wanted: set[str] = set()
-        self._lock = asyncio.Lock()
-        self._next: asyncio.Task[Found] | None = None
+    @classmethod
+    def of_token(cls, token: BrowserToken) -> "Credential":
+        """A token's credential."""
+        return cls(token.key, token)
 
-    async def __call__(self, text: str) -> Key:
-        """As `ApiKeys.check`."""
-        if self._keys.at_hand(text):
-            return self._keys.check(text)
-        self._wanted.add(text)
-        if self._next is None:
-            self._next = asyncio.create_task(self._read())
-        return self._keys.check(text, await asyncio.shield(self._next))
 
-    async def _read(self) -> Found:
-        """Read all keys that are wanted by the time that the previous read ends."""
-        async with self._lock:
-            self._next = None
-            wanted, self._wanted = self._wanted, set()
-            return await run_in_threadpool(self._keys.look, wanted)
+@dataclass(frozen=True)
+class CredentialChecks:
+    """A check for each kind of credential."""
+
+    key: BatchedCheck[FoundKeys, Key]
+    session: BatchedCheck[FoundTokens, BrowserToken]
+    login_link: BatchedCheck[FoundTokens, BrowserToken]
 
 
 async def authenticate(request: Request) -> Caller:
-    """Find the caller of a request from its headers.
+    """Find the caller of a request from its headers: an API key, a session's cookie, or a login link's token.
 
     Raises:
-        NotAuthorized: it has no valid key.
+        Forbidden: a session's request that may change something lacks the session's CSRF token.
+        NotAuthorized: it has no valid credential.
     """
     process = request.app.state.service.current()
-    scheme, text = get_authorization_scheme_param(request.headers.get("Authorization"))
-    text = text if scheme.lower() == "bearer" else ""
-    key = await request.app.state.key_check(text)
-    caller = request.state.caller = Caller(key, request.state.request_id, process)
+    credential = await _credential(request)
+    caller = request.state.caller = Caller(credential.key, request.state.request_id, process, credential.token)
     return caller
+
+
+async def _credential(request: Request) -> "Credential":
+    checks: CredentialChecks = request.app.state.credential_checks
+    scheme, text = get_authorization_scheme_param(request.headers.get("Authorization"))
+    if scheme.lower() == "bearer" and text.startswith(f"{LOGIN_LINK}_"):
+        if request.scope["path"] != SESSION_PATH or request.method != "POST":
+            raise NotAuthorized(f"a login link's token only opens a session: POST {SESSION_PATH}")
+        return Credential.of_token(await checks.login_link(text))
+    cookie = request.cookies.get(SESSION_COOKIE)
+    if scheme or cookie is None:
+        return Credential(await checks.key(text if scheme.lower() == "bearer" else ""))
+    token = await checks.session(cookie)
+    if request.method not in SAFE_METHODS:
+        check_csrf_token(cookie, request.headers.get(CSRF_HEADER))
+    return Credential.of_token(token)
 
 
 # Coroutines, so that they run on the event loop: FastAPI runs plain functions in a thread.

@@ -1,11 +1,13 @@
 """Wire the API process."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
-from visual_memory.services.access.api_keys import ApiKeys
+from visual_memory.services.access.api_keys import ApiKeys, derive_key_secret
 from visual_memory.services.access.audit_log import AuditLog
+from visual_memory.services.access.browser_tokens import BrowserTokens, login_links_of, sessions_of
 from visual_memory.services.access.idempotency_keys import IdempotencyKeys
 from visual_memory.services.access.rate_limits import RateLimits
 from visual_memory.services.access.signing_secret import load_secret
@@ -79,12 +81,16 @@ class ApiProcess:
     """The components and use cases of the API, for one encoder.
 
     Attributes:
+        derive_key_secret: of the text of a request; see `services.access.api_keys.derive_key_secret`.
         memory: has a short timeout, because a caller waits.
         background: runs removals, which may take long.
     """
 
     settings: Settings
     keys: ApiKeys
+    derive_key_secret: Callable[[str | None], str]
+    sessions: BrowserTokens
+    login_links: BrowserTokens
     rates: RateLimits
     audit: AuditLog
     idempotency: IdempotencyKeys
@@ -149,6 +155,7 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
         rerank = wire_rerank(settings, opened, memory_of(settings, engine, encoders.active()), pictures, sandbox)
         background = FairExecutor(wire_threads(opened, REMOVALS_AT_ONCE, "removals"), REMOVALS_AT_ONCE)
         keys, audit, idempotency = ApiKeys(database), audit_of(settings, database), idempotency_of(settings, database)
+        sessions, login_links = sessions_of(database), login_links_of(database)
         rates, fetch = wire_rates(settings), _fetch(settings)
         streams = wire_streams(settings, opened)
         dead_letters, intake_metrics = DeadLetters(streams), StreamMetrics(streams)
@@ -176,6 +183,9 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
             return ApiProcess(
                 settings=settings,
                 keys=keys,
+                derive_key_secret=partial(derive_key_secret, secret),
+                sessions=sessions,
+                login_links=login_links,
                 rates=rates,
                 audit=audit,
                 idempotency=idempotency,

@@ -4,7 +4,6 @@ import html
 import json
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib import resources
 from string import Template
 from typing import Any
 
@@ -23,24 +22,20 @@ from visual_memory.services.api.authorize import SECURITY
 from visual_memory.services.api.error_responses import ERRORS_PAGE
 from visual_memory.services.api.listed_errors import error_examples
 from visual_memory.services.api.picture_uploads import ClassifyRequest, SentImages
+from visual_memory.services.api.web_pages import OWN_PACKAGE, serve_file, serve_page
 from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
 
 OPENAPI = "/openapi.json"
 DOCS = "/docs"
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src data:;"
-    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""Holds the page to this origin, so that it works without internet and no other site learns who reads it."""
-_SWAGGER_UI, _OWN = "fastapi_swagger.resources", "visual_memory.services.api"
-ASSETS = {
-    "swagger-ui-bundle.js": (_SWAGGER_UI, "swagger-ui-bundle.js", "text/javascript"),
-    "swagger-ui.css": (_SWAGGER_UI, "swagger-ui.css", "text/css"),
-    "favicon-32x32.png": (_SWAGGER_UI, "favicon-32x32.png", "image/png"),
-    "page.js": (_OWN, "docs_page.js", "text/javascript"),
-    "page.css": (_OWN, "docs_page.css", "text/css"),
+_SWAGGER_UI = "fastapi_swagger.resources"
+FILES = {
+    "swagger-ui-bundle.js": (_SWAGGER_UI, "swagger-ui-bundle.js"),
+    "swagger-ui.css": (_SWAGGER_UI, "swagger-ui.css"),
+    "favicon-32x32.png": (_SWAGGER_UI, "favicon-32x32.png"),
+    "page.js": (OWN_PACKAGE, "docs_page.js"),
+    "page.css": (OWN_PACKAGE, "docs_page.css"),
 }
-"""Files of the page by name: package, file and media type."""
+"""Files of the page by name: package and file."""
 _EVENT = {
     "specversion": "1.0",
     "id": "1",
@@ -75,39 +70,20 @@ def _serve_json(app: FastAPI, path: str, document: Callable[[], Mapping[str, Any
 
 
 def _serve_page(app: FastAPI, keys: StreamKeys) -> None:
-    """Serve `/docs` with its files, all from this origin; `/` leads there."""
-
-    @cache
-    def page() -> str:
-        template = resources.files(_OWN).joinpath("docs_page.html").read_text("utf-8")
-        return Template(template).substitute(streams=_streams(asyncapi(keys)))
+    """Serve `/docs` with its files; `/` leads there."""
 
     @app.get("/", include_in_schema=False)
     async def root() -> Response:
         return RedirectResponse(DOCS.removeprefix("/"))
-
-    @app.get(DOCS, include_in_schema=False)
-    async def docs() -> Response:
-        headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"}
-        return Response(page(), media_type="text/html", headers=headers)
 
     @app.get(ERRORS_PAGE, include_in_schema=False)
     async def errors() -> Response:
         headers = {"Content-Security-Policy": errors_page.CONTENT_SECURITY_POLICY}
         return Response(errors_page.errors_page(), media_type="text/html", headers=headers)
 
-    for name, (package, file, media_type) in ASSETS.items():
-        _serve_file(app, f"{DOCS}/{name}", package, file, media_type)
-
-
-def _serve_file(app: FastAPI, path: str, package: str, file: str, media_type: str) -> None:
-    @cache
-    def content() -> bytes:
-        return resources.files(package).joinpath(file).read_bytes()
-
-    @app.get(path, include_in_schema=False)
-    async def serve() -> Response:
-        return Response(content(), media_type=media_type, headers={"Cache-Control": "max-age=3600"})
+    serve_page(app, DOCS, "docs_page.html", lambda page: Template(page).substitute(streams=_streams(asyncapi(keys))))
+    for name, (package, file) in FILES.items():
+        serve_file(app, f"{DOCS}/{name}", package, file)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

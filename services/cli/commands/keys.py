@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from visual_memory.services.cli.exit_codes import exit_on_error
+from visual_memory.services.cli.exit_codes import exit_on_error, fail
 from visual_memory.services.cli.local_data import ACTOR, local_settings
-from visual_memory.services.cli.shared_options import AsJson, print_json
+from visual_memory.services.cli.shared_options import DEFAULT_URL, AsJson, Url, print_json
 
 if TYPE_CHECKING:
     from visual_memory.schemas.api_key import Key, NewKey
     from visual_memory.services.access.api_keys import Within
     from visual_memory.services.access.audit_log import AuditLog
+    from visual_memory.services.infrastructure.records.database import Database
     from visual_memory.services.settings import Settings
 
 app = typer.Typer(help="Make, list, revoke and rotate API keys.", no_args_is_help=True)
@@ -90,6 +91,37 @@ def rotate(key_id: KeyId, as_json: AsJson = False) -> None:
         with records_of(settings) as database:
             new = ApiKeys(database).rotate(key_id, _audit_entry(audit_of(settings, database), "keys.rotate"))
     _print_new_key(new, as_json)
+
+
+@app.command()
+def link(key_id: KeyId, url: Url = DEFAULT_URL) -> None:
+    """Print a link that logs a browser in with a key: once, within an hour."""
+    from visual_memory.services.access.api_keys import ApiKeys
+    from visual_memory.services.bootstrap.wiring.wire_records import records_of
+
+    with exit_on_error(), records_of(local_settings()) as database:
+        found = ApiKeys(database).load(key_id)
+        if found.revoked_at is not None:
+            fail(f"key {key_id} is revoked: make a new one")
+        typer.echo(_login_link(database, found, url))
+
+
+def login_link(settings: "Settings", url: str) -> str | None:
+    """A link that logs a browser in with the oldest valid key that has every scope; None if there is none."""
+    from visual_memory.schemas.api_key import Scope
+    from visual_memory.services.access.api_keys import ApiKeys
+    from visual_memory.services.bootstrap.wiring.wire_records import records_of
+
+    with records_of(settings) as database:
+        valid = (key for key in ApiKeys(database).all() if key.revoked_at is None and Scope.ADMIN in key.scopes)
+        found = next(valid, None)
+        return _login_link(database, found, url) if found else None
+
+
+def _login_link(database: "Database", key: "Key", url: str) -> str:
+    from visual_memory.services.access.browser_tokens import login_links_of
+
+    return f"{url.rstrip('/')}/login#{login_links_of(database).make(key).text}"
 
 
 def make_first_key(settings: "Settings") -> None:

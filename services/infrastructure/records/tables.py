@@ -107,17 +107,15 @@ audit_subjects = Table(
 )
 
 sessions = Table(
-    "sessions",  # of a browser, made from an API key
+    "sessions",  # of browsers, made from an API key
     metadata,
     Column("digest", String, primary_key=True),  # SHA-256 of the cookie
     Column("key", String, ForeignKey(keys.c.id, ondelete="CASCADE"), nullable=False, index=True),
-    Column("csrf_digest", String, nullable=False),  # SHA-256 of what writes send in a header
-    Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False, index=True),
 )
 
 login_links = Table(
-    "login_links",  # each makes one session
+    "login_links",  # each opens one session
     metadata,
     Column("digest", String, primary_key=True),  # SHA-256 of the link's token
     Column("key", String, ForeignKey(keys.c.id, ondelete="CASCADE"), nullable=False, index=True),

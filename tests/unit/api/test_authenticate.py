@@ -12,7 +12,7 @@ from visual_memory.schemas.api_key import KeyRequest, Scope
 from visual_memory.schemas.errors import NotAuthorized
 from visual_memory.services.access import api_keys
 from visual_memory.services.access.api_keys import ApiKeys, Found
-from visual_memory.services.api.authenticate import BatchedKeyCheck
+from visual_memory.services.api.batched_check import BatchedCheck
 from visual_memory.services.infrastructure.records.database import Database
 
 
@@ -68,7 +68,7 @@ async def until_asked(gated: Gated) -> None:
 
 def test_two_hundred_unknown_keys_at_once_take_one_thread_and_hold_up_no_key_that_is_known(gated: Gated) -> None:
     async def test() -> None:
-        text, check = made(gated), BatchedKeyCheck(gated)
+        text, check = made(gated), BatchedCheck(gated)
         key = await check(text)
         gated.close()
         strangers = [asyncio.create_task(check(unknown(number))) for number in range(200)]
@@ -85,7 +85,7 @@ def test_two_hundred_unknown_keys_at_once_take_one_thread_and_hold_up_no_key_tha
 
 def test_a_key_that_was_made_meanwhile_is_found(gated: Gated) -> None:
     async def test() -> None:
-        check = BatchedKeyCheck(gated)
+        check = BatchedCheck(gated)
         gated.close()
         stranger = asyncio.create_task(check(unknown(0)))
         await until_asked(gated)
@@ -102,7 +102,7 @@ def test_a_key_that_was_made_meanwhile_is_found(gated: Gated) -> None:
 
 def test_requests_of_many_keys_that_come_together_are_looked_for_together(gated: Gated) -> None:
     async def test() -> None:
-        texts, check = [made(gated) for _ in range(12)], BatchedKeyCheck(gated)
+        texts, check = [made(gated) for _ in range(12)], BatchedCheck(gated)
         checks = [asyncio.create_task(check(text)) for text in texts * 20]
         assert {key.tenant for key in await asyncio.gather(*checks)} == {"north"}
         assert gated.most == 1
@@ -117,14 +117,14 @@ def test_a_key_whose_reading_took_longer_than_it_is_fresh_opens_all_the_same(
     monkeypatch.setattr(api_keys, "FRESH", 0.0)
 
     async def test() -> None:
-        assert (await BatchedKeyCheck(gated)(made(gated))).name == "camera"
+        assert (await BatchedCheck(gated)(made(gated))).name == "camera"
 
     run(test())
 
 
 def test_a_wrong_secret_of_a_key_that_is_known_is_refused(gated: Gated) -> None:
     async def test() -> None:
-        text, check = made(gated), BatchedKeyCheck(gated)
+        text, check = made(gated), BatchedCheck(gated)
         for _ in range(2):
             with pytest.raises(NotAuthorized):
                 await check(text[:-1] + ("A" if text[-1] != "A" else "B"))
@@ -137,7 +137,7 @@ def test_a_wrong_secret_of_a_key_that_is_known_is_refused(gated: Gated) -> None:
 def test_what_is_no_key_is_not_looked_for(gated: Gated, text: str) -> None:
     async def test() -> None:
         with pytest.raises(NotAuthorized):
-            await BatchedKeyCheck(gated)(text)
+            await BatchedCheck(gated)(text)
         assert gated.asked == []
 
     run(test())

@@ -79,8 +79,6 @@ def upgrade() -> None:
         "sessions",
         Column("digest", String(), nullable=False),
         Column("key", String(), nullable=False),
-        Column("csrf_digest", String(), nullable=False),
-        Column("created_at", Moment(), nullable=False),
         Column("expires_at", Moment(), nullable=False),
         ForeignKeyConstraint(["key"], ["keys.id"], name="fk_sessions_key", ondelete="CASCADE"),
         PrimaryKeyConstraint("digest", name="pk_sessions"),
