@@ -207,7 +207,7 @@ def derive_key_secret(secret: Secret, request: str | None) -> str:
 def _found(connection: Connection, key_id: str, tenant: str | None = None) -> Key:
     row = connection.execute(select(keys).where(keys.c.id == key_id)).first()
     if row is None or tenant not in {None, row.tenant}:
-        raise NotFound(f"there is no key {key_id!r}; 'visual-memory keys list' and GET /v1/keys show them all")
+        raise NotFound(f"there is no key {key_id!r}; 'visual-memory keys list' shows them all")
     return key_of(row)
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import httpx
 from pydantic import TypeAdapter
 
+from visual_memory.schemas.api_key import Key, NewKey, TenantKeyRequest
 from visual_memory.schemas.audit_entry import AuditEntry
 from visual_memory.schemas.background_job import Job, JobKind, JobState
 from visual_memory.schemas.classify_options import ClassifyOptions
@@ -43,6 +44,7 @@ from visual_memory.schemas.labels import LabelCount, LabelRule
 from visual_memory.schemas.page import DEFAULT_LIMIT, Page
 from visual_memory.schemas.receipt import FilterCheck, PublicKey
 from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalRequest
+from visual_memory.schemas.session import Me
 from visual_memory.schemas.stored_decision import DecisionSummary, StoredDecision
 from visual_memory.services.client.retry_policy import TRIES
 
@@ -417,6 +419,31 @@ def dead_letters(
 ) -> Request[Page[ShownDeadLetter]]:
     """A page of the entries of the intake that could not be accepted, the latest first."""
     return _list("/v1/intake/dead", Page[ShownDeadLetter], limit, cursor, total)
+
+
+def me() -> Request[Me]:
+    """Who the caller is: its tenant, scopes and limits, and what is switched on."""
+    return _request("GET", "/v1/me", Me)
+
+
+def keys() -> Request[Page[Key]]:
+    """All keys of the tenant, revoked ones too, the oldest first."""
+    return _request("GET", "/v1/keys", Page[Key])
+
+
+def create_key(request: TenantKeyRequest) -> Request[NewKey]:
+    """Make a key for the tenant; its text is returned only here."""
+    return _request("POST", "/v1/keys", NewKey, once=True, content=request.model_dump_json())
+
+
+def rotate_key(key_id: str) -> Request[NewKey]:
+    """Give a key another secret, and end its sessions."""
+    return _request("POST", f"/v1/keys/{key_id}/rotate", NewKey)
+
+
+def revoke_key(key_id: str) -> Request[Key]:
+    """Revoke a key for good, and end its sessions."""
+    return _request("DELETE", f"/v1/keys/{key_id}", Key)
 
 
 def readiness() -> Request[dict[str, Any]]:

@@ -257,6 +257,11 @@ class Client:
     delete_evaluation = _sync(endpoints.delete_evaluation)
     audit = _sync(endpoints.audit)
     dead_letters = _sync(endpoints.dead_letters)
+    me = _sync(endpoints.me)
+    keys = _sync(endpoints.keys)
+    create_key = _sync(endpoints.create_key)
+    rotate_key = _sync(endpoints.rotate_key)
+    revoke_key = _sync(endpoints.revoke_key)
     readiness = _sync(endpoints.readiness)
 
 
@@ -403,6 +408,11 @@ class AsyncClient:
     delete_evaluation = _async(endpoints.delete_evaluation)
     audit = _async(endpoints.audit)
     dead_letters = _async(endpoints.dead_letters)
+    me = _async(endpoints.me)
+    keys = _async(endpoints.keys)
+    create_key = _async(endpoints.create_key)
+    rotate_key = _async(endpoints.rotate_key)
+    revoke_key = _async(endpoints.revoke_key)
     readiness = _async(endpoints.readiness)
 
 
