@@ -48,7 +48,7 @@ class Features(BaseModel):
     judgements: bool = Field(description="whether the memory is judged by itself when it has changed", examples=[True])
     rerank: bool = Field(description="whether a vision-language model may decide close votes", examples=[False])
     picture_urls: bool = Field(description="whether pictures may be sent as URLs", examples=[False])
-    metadata: dict[str, str] = Field(
+    filter_fields: dict[str, str] = Field(
         description="metadata fields that filters may name, with their types", examples=[{"site": "keyword"}]
     )
     retention: bool = Field(description="whether the life of some images is limited", examples=[False])

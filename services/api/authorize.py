@@ -24,12 +24,12 @@ from visual_memory.schemas.errors import (
 from visual_memory.schemas.fault import MAX_NAME, Fault, limited
 from visual_memory.schemas.strict_json import read_json
 from visual_memory.services.api.admission_control import CHUNK_BYTES, Admission
+from visual_memory.services.api.authenticate import SESSION_COOKIE, Caller, authenticate
+from visual_memory.services.api.csrf_token import CSRF_HEADER
 from visual_memory.services.api.error_responses import filter_in_body, filter_in_parameter
 from visual_memory.services.api.invalid_form import invalid_form
 from visual_memory.services.api.listed_errors import errors_of_route
 from visual_memory.services.api.rate_limit_headers import note_quota
-from visual_memory.services.api.authenticate import SESSION_COOKIE, Caller, authenticate
-from visual_memory.services.api.csrf_token import CSRF_HEADER
 from visual_memory.services.api.request_body import LimitedBody
 
 MAX_JSON_BYTES = 2**20

@@ -48,6 +48,7 @@ class Scene:
     job_id: str
     other: str
     http: httpx.Client
+    key_id: str = "0" * 12
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,22 @@ def the_encoder(answer: httpx.Response) -> bool:
 
 def the_key(answer: httpx.Response) -> bool:
     return answer.status_code == 200 and PublicKey.model_validate_json(answer.content) is not None
+
+
+def own_tenant(answer: httpx.Response) -> bool:
+    return answer.status_code == 200 and answer.json()["tenant"].startswith("empty")
+
+
+def own_session(answer: httpx.Response) -> bool:
+    return answer.status_code == 201 and answer.json().keys() == {"key", "expires_at", "csrf_token"}
+
+
+def own_keys(answer: httpx.Response) -> bool:
+    return answer.status_code == 200 and len(answer.json()["data"]) == 1
+
+
+def own_key(answer: httpx.Response) -> bool:
+    return answer.status_code == 201 and answer.json()["key"]["tenant"].startswith("empty")
 
 
 def nobody_voted(answer: httpx.Response) -> bool:
@@ -148,6 +165,8 @@ PREVIEW = {"json": {"action": "mute", "filter": {}}}
 LOOKS = (Scope.READ,)
 IMAGE, REMOVED = "/v1/images/{image_id}", "/v1/removals/{removal_id}"
 DECIDED, EVALUATED = "/v1/decisions/{decision_id}", "/v1/evaluations/{evaluation_id}"
+NEW_KEY = {"json": {"name": "another", "scopes": ["read"]}}
+KEY, EVERY_SCOPE = "/v1/keys/{key_id}", (Scope.READ, Scope.REMEMBER, Scope.REMOVE)
 CALLS: dict[tuple[str, str], Call] = {
     ("POST", "/v1/images"): Call(
         Scope.REMEMBER, lambda answer: answer.json()["data"][0]["state"] == "waiting", 202, SENT
@@ -167,7 +186,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("GET", "/v1/judgement"): Call(Scope.CLASSIFY, not_judged, others=LOOKS),
     ("GET", "/v1/suspects"): Call(Scope.READ, empty_list),
     ("POST", "/v1/curations"): Call(Scope.REMEMBER, exactly({"action": "unmute", "images": 0}), arguments=CURATION),
-    ("GET", "/v1/encoders"): Call(Scope.CLASSIFY, the_encoder, others=(Scope.READ, Scope.REMEMBER, Scope.REMOVE)),
+    ("GET", "/v1/encoders"): Call(Scope.CLASSIFY, the_encoder, others=EVERY_SCOPE),
     ("GET", "/v1/decisions"): Call(Scope.READ, empty_list),
     ("POST", "/v1/decisions/preview"): Call(Scope.READ, no_decision, arguments=PREVIEW),
     ("GET", DECIDED): Call(Scope.READ, missing),
@@ -198,6 +217,15 @@ CALLS: dict[tuple[str, str], Call] = {
     ("GET", "/v1/events"): Call(
         Scope.READ, lambda answer: "data:" not in answer.text, arguments={"params": {"timeout_seconds": 0.1}}
     ),
+    ("GET", "/v1/me"): Call(Scope.CLASSIFY, own_tenant, others=EVERY_SCOPE),
+    ("POST", "/v1/session"): Call(Scope.CLASSIFY, own_session, 201, others=EVERY_SCOPE),
+    ("GET", "/v1/session"): Call(Scope.CLASSIFY, missing, 404, others=EVERY_SCOPE),
+    ("DELETE", "/v1/session"): Call(Scope.CLASSIFY, missing, 404, others=EVERY_SCOPE),
+    ("GET", "/v1/keys"): Call(Scope.ADMIN, own_keys),
+    ("POST", "/v1/keys"): Call(Scope.ADMIN, own_key, 201, NEW_KEY),
+    ("GET", KEY): Call(Scope.ADMIN, missing),
+    ("POST", KEY + "/rotate"): Call(Scope.ADMIN, missing),
+    ("DELETE", KEY): Call(Scope.ADMIN, missing),
     ("GET", "/v1/audit"): Call(Scope.ADMIN, empty_list),
     ("GET", "/v1/intake/dead"): Call(Scope.READ, empty_list),
 }
@@ -213,9 +241,12 @@ def ask(scene: Scene, route: tuple[str, str], call: Call, headers: Mapping[str, 
         decision_id=scene.decision_id,
         evaluation_id=scene.evaluation_id,
         job_id=scene.job_id,
+        key_id=scene.key_id,
     )
     sent = {name.encode(): value.encode() for name, value in headers.items()}
-    return scene.http.request(method, path, headers=sent, **(call.arguments or {}))
+    answer = scene.http.request(method, path, headers=sent, **(call.arguments or {}))
+    scene.http.cookies.clear()
+    return answer
 
 
 def unended_job(stack: Stack, tenant: str) -> str:
@@ -240,8 +271,8 @@ def scene(stack: Stack, anonymous: httpx.Client) -> Scene:
     nothing = {"filter": {"source": unique("nowhere")}, "reason": "a test"}
     removal = stack.http.post("/v1/removals", json=nothing).json()["id"]
     evaluation = stack.client.evaluate(EvaluationRequest())
-    decision_id, job_id = decide(stack.client), unended_job(stack, TENANT)
-    return Scene(stack, image_id, removal, decision_id, evaluation.id, job_id, unique("other"), anonymous)
+    decision_id, job_id, key_id = decide(stack.client), unended_job(stack, TENANT), stack.new_key().split("_")[1]
+    return Scene(stack, image_id, removal, decision_id, evaluation.id, job_id, unique("other"), anonymous, key_id)
 
 
 def test_the_table_has_every_route(stack: Stack) -> None:
@@ -327,6 +358,7 @@ def filled(scene: Scene, *, done: bool = False) -> tuple[str, Scene]:
         decision_id=decision_id,
         evaluation_id=evaluation_id,
         job_id=unended_job(scene.stack, tenant),
+        key_id=scene.stack.new_key(tenant).split("_")[1],
     )
 
 
@@ -526,14 +558,16 @@ def test_an_id_of_another_tenant_and_one_of_nobody_are_answered_alike(two: Two) 
     removals = (two.removals[0], "00000000-0000-4000-8000-000000000000")
     decisions = (two.decisions[0], "20260101T000000000000-00000000")
     evaluations = (asked(two.north), removals[1])
+    keys = (two.north.key.split("_")[1], "0" * 12)
     images = ("secret-of-north", "secret-of-nobody")
     with httpx.Client(base_url=two.south.url, headers=bearer(two.south.key), trust_env=False) as http:
         for (method, path), call in CALLS.items():
             if "{" not in path:
                 continue
             answers = []
-            for ids in zip(images, removals, decisions, evaluations, strict=True):
-                named = dict(zip(("image_id", "removal_id", "decision_id", "evaluation_id"), ids, strict=True))
+            for ids in zip(images, removals, decisions, evaluations, keys, strict=True):
+                names = ("image_id", "removal_id", "decision_id", "evaluation_id", "key_id")
+                named = dict(zip(names, ids, strict=True))
                 asked_for = path.format(**named, job_id=named["evaluation_id"])
                 answer = http.request(method, asked_for, **(call.arguments or {}))
                 varying = {"x-request-id", "date", "content-length"}

@@ -43,6 +43,6 @@ def _features(settings: Settings, tenant: str) -> Features:
         judgements=bool(settings.curate.judge_seconds),
         rerank=settings.rerank.url is not None and tenant in settings.rerank.tenants,
         picture_urls=bool(settings.pictures.url_hosts),
-        metadata={name: kind.value for name, kind in settings.metadata.items()},
+        filter_fields={name: kind.value for name, kind in settings.metadata.items()},
         retention=bool(settings.retention),
     )
