@@ -301,6 +301,7 @@ class RateLimited(VisualMemoryError):
     code = "rate_limited"
     title = "Rate limited"
     status = 429
+    retry_after = 60
 
     def __init__(self, message: str, retry_after: int = 60) -> None:
         super().__init__(message)

@@ -46,6 +46,11 @@ _BY_HEADER: dict[str, Kinds] = {
     "idempotency-key": (errors.InvalidHeader, errors.IdempotencyKeyReused, errors.RequestRunning),
 }
 _may_raise: dict[Callable[..., Any], Kinds] = {}
+_RETRY_AFTER = {
+    "description": "whole seconds until the request may be sent again, where that may help",
+    "schema": {"type": "integer", "minimum": 1},
+    "example": 5,
+}
 _SCHEMA = {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}
 
 
@@ -124,7 +129,9 @@ def _described(kinds: Kinds) -> dict[int | str, dict[str, Any]]:
 
 def _answer(by_code: dict[str, type[VisualMemoryError]]) -> dict[str, Any]:
     examples = {code: {"$ref": f"#/components/examples/{code}"} for code in by_code}
+    waits = any(kind.retry_after is not None for kind in by_code.values())
     return {
+        **({"headers": {"Retry-After": _RETRY_AFTER}} if waits else {}),
         "description": "\n".join(f"- `{code}`: {about(kind)}" for code, kind in by_code.items()),
         "content": {PROBLEM_JSON: {"schema": _SCHEMA, "examples": examples}},
     }

@@ -53,14 +53,21 @@ def filter_from_options(
     """Combine the filter options of a command into one filter; all conditions must hold.
 
     Raises:
-        InvalidRequest: the filter is too large, or a field is given twice.
+        InvalidRequest: the filter is too large or invalid, or a field is given twice.
     """
-    from visual_memory.schemas.errors import InvalidRequest
+    from pydantic import ValidationError
+
+    from visual_memory.schemas.errors import InvalidFilter, InvalidRequest
     from visual_memory.schemas.filter import Filter
     from visual_memory.schemas.strict_json import parse_json
+    from visual_memory.schemas.validation_faults import error_of_faults, list_json_faults
 
     by_field = {"subject": subjects, "source": sources, "labels": labels, "image_id": image_ids}
-    parsed, options = parse_json(Filter, filter_text), {field: values for field, values in by_field.items() if values}
+    try:
+        parsed = parse_json(Filter, filter_text)
+    except ValidationError as error:
+        raise error_of_faults(InvalidFilter, list_json_faults(error, filter_text), "--filter") from None
+    options = {field: values for field, values in by_field.items() if values}
     if twice := sorted(options.keys() & parsed.root.keys()):
         raise InvalidRequest(f"--filter: {twice[0]} is named by an option too: name it once")
     combined = Filter.model_validate({**parsed.root, **options})

@@ -1,16 +1,51 @@
 """Map an error answer of the API to an exception of `visual_memory.schemas.errors`."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import httpx
 from pydantic import ValidationError
 
 from visual_memory.schemas.errors import InvalidRequest, Unavailable, errors_by_code
 from visual_memory.schemas.errors import VisualMemoryError as Error
 from visual_memory.schemas.fault import ProblemDetails
+from visual_memory.schemas.validation_faults import first_faults
+
+Result = TypeVar("Result")
 
 GATEWAY_ERRORS = frozenset({502, 503, 504})
 """Statuses of a service that does not answer."""
 SHOWN_CHARS = 200
 """The most characters of a foreign answer that a message quotes."""
+
+
+class UnexpectedAnswer(Error):
+    """What answered is not a service of this client's version: a proxy, another service, or another version."""
+
+    code = "unexpected_answer"
+    title = "Unexpected answer"
+    status = 502
+
+
+def read_answer(read: Callable[[httpx.Response], Result], answer: httpx.Response) -> Result:
+    """Read the answer to a request that succeeded.
+
+    Args:
+        read: turns an answer in the expected form into a result.
+        answer: the answer.
+
+    Raises:
+        UnexpectedAnswer: it has another form.
+    """
+    try:
+        return read(answer)
+    except ValidationError as error:
+        fault = first_faults(error, "answer")
+    except ValueError:
+        fault = "not JSON"
+    raise UnexpectedAnswer(
+        f"the answer has another form than this client reads ({fault}): use a client of the service's version"
+    )
 
 
 def error_of(answer: httpx.Response) -> Error:

@@ -28,6 +28,7 @@ from visual_memory.schemas.page import Page
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.client import endpoints
 from visual_memory.services.client.endpoints import Request
+from visual_memory.services.client.error_answers import read_answer
 from visual_memory.services.client.event_stream import EVENTS, EventStream
 from visual_memory.services.client.retry_policy import RetryPolicy
 from visual_memory.services.client.wait_for_receipt import WAIT_SECONDS, ReceiptWait
@@ -83,8 +84,9 @@ class Client:
     504); and after the pause that the answer names, where the key is over its limits (429), a removal holds the image,
     or the same request is being worked on (409 ``being_removed``, ``request_running``). A removal, curation or job has
     an ``Idempotency-Key``, the same for every try, so that it is done once. Nothing is sent again after a lost
-    connection. Every method raises the error of `visual_memory.schemas.errors` that the API answered with, or
-    `Unavailable` where there was no answer.
+    connection. Every method raises the error of `visual_memory.schemas.errors` that the API answered with: its
+    `errors` are all faults of the request with their places, its `request_id` is named in the service's log. Where
+    there was no answer it is `Unavailable`, and `UnexpectedAnswer` where what answered is no service of this version.
 
     Proxies and certificates follow the environment as in HTTPX (``HTTPS_PROXY``, ``NO_PROXY``, ``SSL_CERT_FILE``),
     except that this machine is reached without a proxy.
@@ -135,7 +137,7 @@ class Client:
             else:
                 pause = policy.pause_after(answer)
                 if pause is None:
-                    return request.read(answer)
+                    return read_answer(request.read, answer)
             time.sleep(pause or 0)
 
     def iterate(
@@ -305,7 +307,7 @@ class AsyncClient:
             else:
                 pause = policy.pause_after(answer)
                 if pause is None:
-                    return request.read(answer)
+                    return read_answer(request.read, answer)
             import anyio  # HTTPX needs it, and programs without an event loop do not
 
             await anyio.sleep(pause or 0)

@@ -108,7 +108,8 @@ def _streams(document: Mapping[str, Any]) -> str:
     )
     command = f"redis-cli XADD {channels['images']['address']} '*' event '{json.dumps(_EVENT)}'"
     links = " · ".join(
-        f'<a href="{path.removeprefix("/")}">{path}</a>' for path in (OPENAPI, ASYNCAPI, IMAGE_EVENT, REMOVAL_EVENT)
+        f'<a href="{path.removeprefix("/")}">{path}</a>'
+        for path in (OPENAPI, ASYNCAPI, IMAGE_EVENT, REMOVAL_EVENT, ERRORS_PAGE)
     )
     return (
         f'<section id="streams"><h2>Streams</h2><p>{html.escape(document["info"]["description"])}</p><dl>{rows}</dl>'

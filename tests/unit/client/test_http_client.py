@@ -22,8 +22,8 @@ from visual_memory.schemas.evaluation_request import EvaluationRequest
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImagePatch
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.client import retry_policy
-from visual_memory.services.client.error_answers import error_of
+from visual_memory.services.client import endpoints, retry_policy
+from visual_memory.services.client.error_answers import UnexpectedAnswer, error_of, read_answer
 from visual_memory.services.client.http_client import Client
 
 EMPTY: dict[str, Any] = {"data": [], "next_cursor": None, "has_more": False}
@@ -240,6 +240,15 @@ def test_an_answer_that_is_not_the_api_s_is_understood_by_its_status(text: str) 
     assert type(error) is Unavailable
     assert "not the API's" in error.message
     assert len(error.message) < 400
+
+
+@pytest.mark.parametrize("text", ["<html>", "[]", '{"data": 1}'])
+def test_a_success_in_another_form_is_understood_as_another_version(text: str) -> None:
+    for request in (endpoints.labels(), endpoints.image("a")):
+        with pytest.raises(UnexpectedAnswer, match="use a client of the service's version") as caught:
+            read_answer(request.read, httpx.Response(200, text=text))
+        assert "Field required" not in caught.value.message
+        assert "Input should" not in caught.value.message
 
 
 def test_an_earlier_service_is_named_as_such() -> None:
