@@ -29,7 +29,7 @@ class AuditEntry(BaseModel):
     )
     action: str = Field(
         description=(
-            "`accept`, `amend`, `read`, `remove`, `judge`, `mute`, `unmute`, `relabel`, `decisions.delete`, "
+            "`accept`, `amend`, `read`, `remove`, `judge`, `mute`, `unmute`, `relabel`, `undo`, `decisions.delete`, "
             "`evaluations.request`, `evaluations.add`, `evaluations.start`, `evaluations.delete`, `jobs.cancel`, "
             "`intake.users.add`, `intake.users.remove`, `intake.dead.replay`, `intake.dead.drop`, "
             "`keys.make`, `keys.revoke`, `keys.rotate`, `session.open`, `compact`, `verify-removals`, `backup`, "
@@ -58,6 +58,12 @@ class AuditEntry(BaseModel):
         exclude_if=is_none,
         description="the id of the job that was started or cancelled",
         examples=["4f1c0a7b9d2e"],
+    )
+    change: str | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="the id of the change that was made, as `GET /v1/changes` lists it",
+        examples=["01936b3e-7a1c-7c3a-9d1e-2f4b6a8c0e12"],
     )
     evaluation: str | None = Field(
         default=None,

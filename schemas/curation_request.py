@@ -1,4 +1,4 @@
-"""Curation of remembered images: mute, unmute or relabel, by filter or by wrong votes."""
+"""Curation of images: mute, unmute or relabel, by filter or by wrong votes."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -7,6 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.text_rules import Labels
+
+NewLabels = Annotated[
+    Labels,
+    Field(description="the new labels, for `relabel` and only for it", examples=[["animal/cat"]]),
+]
 
 
 class Action(StrEnum):
@@ -18,23 +23,25 @@ class Action(StrEnum):
 
 
 class CurationRequest(BaseModel):
-    """The action, and the images that it covers.
-
-    Attributes:
-        filter: images that meet it; not empty, unless `wrong_votes` is given.
-        labels: the new labels, for ``relabel``.
-        wrong_votes: only images with at least this number of wrong votes in the current judgement; for ``mute``. A
-            removal unmutes them, as removed images may have caused these votes.
-        dry_run: only count the images.
-    """
+    """The action, and the images that it covers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    action: Action
-    filter: Filter = Filter({})
-    labels: Labels = Field(default_factory=list)
-    wrong_votes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    dry_run: bool = False
+    action: Action = Field(description="what is done to the images", examples=["mute"])
+    filter: Filter = Field(
+        default=Filter({}),
+        description="the images; at least one condition, unless `wrong_votes` is given",
+        examples=[{"source": "camera-1"}],
+    )
+    labels: NewLabels = Field(default_factory=list)
+    wrong_votes: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None,
+        description=(
+            "only images with at least this number of wrong votes in the current judgement; for `mute`. A removal"
+            " unmutes them where removed images caused these votes"
+        ),
+        examples=[16],
+    )
 
     @model_validator(mode="after")
     def _check_combination(self) -> "CurationRequest":
@@ -45,10 +52,3 @@ class CurationRequest(BaseModel):
         if self.wrong_votes is not None and self.action is not Action.MUTE:
             raise ValueError("wrong_votes is only for mute")
         return self
-
-
-class Curated(BaseModel):
-    """The number of images that were changed, or with `dry_run` would be."""
-
-    action: Action
-    images: int

@@ -253,6 +253,13 @@ class Conflict(VisualMemoryError):
     status = 409
 
 
+class AlreadyUndone(Conflict):
+    """The change was undone already; its undo is a change that can be undone too."""
+
+    code = "already_undone"
+    title = "Already undone"
+
+
 class BeingRemoved(Conflict):
     """A running removal covers the image; send the request again when the image is deleted."""
 

@@ -113,7 +113,7 @@ class Intervention(StrEnum):
     REMOVE = "remove"
 
 
-class PreviewRequest(BaseModel):
+class DecisionPreviewRequest(BaseModel):
     """The intervention, and its images: at most 1,000, by id or by filter.
 
     Attributes:
@@ -139,7 +139,7 @@ class PreviewRequest(BaseModel):
     last: Annotated[int, Field(ge=1, le=MAX_LAST)] = 100
 
     @model_validator(mode="after")
-    def _names_images(self) -> "PreviewRequest":
+    def _names_images(self) -> "DecisionPreviewRequest":
         if bool(self.image_ids) == (self.filter is not None):
             raise ValueError("name the images by image_ids or by filter: one of the two")
         if bool(self.labels) != (self.action is Intervention.RELABEL):
@@ -156,7 +156,7 @@ class LabelChange(BaseModel):
     after: str | None
 
 
-class Preview(BaseModel):
+class DecisionPreview(BaseModel):
     """The effect of an intervention on stored decisions.
 
     Attributes:

@@ -8,13 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from visual_memory.schemas.bulk_request import BulkAction, BulkRequest
+    from visual_memory.schemas.change import Change, ChangePreview
     from visual_memory.schemas.classify_options import ClassifyOptions, Effort, GroupBy, Prune, Vote
-    from visual_memory.schemas.curation_request import Action, Curated, CurationRequest
+    from visual_memory.schemas.curation_request import Action, CurationRequest
     from visual_memory.schemas.decision import Decision, Decisions
     from visual_memory.schemas.errors import VisualMemoryError
     from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest
     from visual_memory.schemas.event import Event, EventType
-    from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
+    from visual_memory.schemas.explanation import DecisionPreviewRequest, ReplayRequest
     from visual_memory.schemas.filter import Filter
     from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePatch, State
     from visual_memory.schemas.image_search import FoundImage
@@ -29,11 +31,15 @@ __all__ = [
     "Accepted",
     "Action",
     "AsyncClient",
+    "BulkAction",
+    "BulkRequest",
+    "Change",
+    "ChangePreview",
     "ClassifyOptions",
     "Client",
-    "Curated",
     "CurationRequest",
     "Decision",
+    "DecisionPreviewRequest",
     "Decisions",
     "Effort",
     "EvaluationJob",
@@ -48,7 +54,6 @@ __all__ = [
     "ImagePatch",
     "LabelCount",
     "LabelRule",
-    "PreviewRequest",
     "Prune",
     "Removal",
     "RemovalPreview",
@@ -62,13 +67,15 @@ __all__ = [
 ]
 
 _MODULES = {
+    "schemas.bulk_request": ("BulkAction", "BulkRequest"),
+    "schemas.change": ("Change", "ChangePreview"),
     "schemas.classify_options": ("ClassifyOptions", "Effort", "GroupBy", "Prune", "Vote"),
-    "schemas.curation_request": ("Action", "Curated", "CurationRequest"),
+    "schemas.curation_request": ("Action", "CurationRequest"),
     "schemas.decision": ("Decision", "Decisions"),
     "schemas.errors": ("VisualMemoryError",),
     "schemas.evaluation_request": ("EvaluationJob", "EvaluationRequest"),
     "schemas.event": ("Event", "EventType"),
-    "schemas.explanation": ("PreviewRequest", "ReplayRequest"),
+    "schemas.explanation": ("DecisionPreviewRequest", "ReplayRequest"),
     "schemas.filter": ("Filter",),
     "schemas.image": ("Accepted", "Image", "ImageFields", "ImagePatch", "State"),
     "schemas.image_search": ("FoundImage",),

@@ -17,6 +17,7 @@ from visual_memory.services.api.rate_limit_headers import RateLimitHeaders
 from visual_memory.services.api.request_log import RequestLog
 from visual_memory.services.api.routes import (
     audit,
+    changes,
     classify,
     curation,
     dead_letters,
@@ -94,6 +95,7 @@ def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI
         decisions,
         removals,
         receipts,
+        changes,
         curation,
         evaluations,
         events,

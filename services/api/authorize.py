@@ -54,6 +54,9 @@ ANY_SCOPE = frozenset(Scope)
 CLASSIFY_OR_READ = frozenset({Scope.CLASSIFY, Scope.READ})
 """For routes that show statistics of classes, and at most ids and labels of images, as a classification does."""
 
+READ_OR_REMEMBER = frozenset({Scope.READ, Scope.REMEMBER})
+"""For routes that show who changed how many images, and nothing of the images."""
+
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Refused = TypeVar("Refused", bound=InvalidParameter)
 _required_scopes: dict[Callable[..., Any], frozenset[Scope]] = {}

@@ -65,7 +65,7 @@ class RestoreBackup:
         hooks: removal hooks, called with the skipped images.
         add_removals: called with the entries that only the mirror had; writes the records of these removals.
         revoke_keys: revokes all keys.
-        reconcile: called at the end; repairs records that refer to images which were not restored.
+        reconcile: each is called at the end; they repair records that refer to images which were not restored.
         is_rehearsal: only read the mirror, because the service that writes to it keeps running elsewhere.
     """
 
@@ -80,7 +80,7 @@ class RestoreBackup:
     hooks: Sequence[RemovalHook]
     add_removals: Callable[[Sequence[LogEntry]], object]
     revoke_keys: Callable[[], object]
-    reconcile: Callable[[], object]
+    reconcile: Sequence[Callable[[], object]]
     is_rehearsal: bool = False
 
     def __call__(
@@ -118,7 +118,8 @@ class RestoreBackup:
         tenants = memories[0].images.tenants() if memories else []
         for tenant in tenants:
             memories[0].mutes.undo_peer_effects(tenant)
-        self.reconcile()
+        for reconcile in self.reconcile:
+            reconcile()
         self._log(source, {*tenants, *left_out, *self.log.tenants()}, left_out, without_later_removals)
         done = {entry.removal for entry in later if entry.event == Event.DONE}
         requested = [entry.removal for entry in later if entry.event == Event.REQUESTED]

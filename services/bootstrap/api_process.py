@@ -11,6 +11,7 @@ from visual_memory.services.access.browser_tokens import BrowserTokens, login_li
 from visual_memory.services.access.idempotency_keys import IdempotencyKeys
 from visual_memory.services.access.rate_limits import RateLimits
 from visual_memory.services.access.signing_secret import load_secret
+from visual_memory.services.bootstrap.wiring.wire_changes import Changes, wire_changes
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
 from visual_memory.services.bootstrap.wiring.wire_events import wire_publisher
 from visual_memory.services.bootstrap.wiring.wire_intake import wire_streams
@@ -35,7 +36,6 @@ from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_que
 from visual_memory.services.bootstrap.wiring.wire_use_cases import (
     lease_of,
     wire_accept,
-    wire_amend_image,
     wire_classify,
     wire_classify_by,
 )
@@ -43,7 +43,6 @@ from visual_memory.services.classification.classify import Classify
 from visual_memory.services.classification.reranking.rerank import Rerank
 from visual_memory.services.classification.reranking.vision_model import VisionModel
 from visual_memory.services.curation.list_suspects import ListSuspects
-from visual_memory.services.curation.mute_and_relabel import CurateImages
 from visual_memory.services.curation.report_judgement import ReportJudgement
 from visual_memory.services.curation.schedule_judgements import ScheduleJudgements
 from visual_memory.services.data_governance.preview_removal import PreviewRemoval
@@ -64,7 +63,6 @@ from visual_memory.services.infrastructure.storage.picture_store import PictureS
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs
 from visual_memory.services.intake.accept_pictures import AcceptPictures
 from visual_memory.services.intake.accept_vectors import AcceptVectors
-from visual_memory.services.intake.amend_image import AmendImage
 from visual_memory.services.intake.load_thumbnail import LoadThumbnail
 from visual_memory.services.intake.picture_urls.fetch_url import HTTPS, FetchUrls
 from visual_memory.services.intake.streams.dead_letters import DeadLetters
@@ -101,7 +99,6 @@ class ApiProcess:
     decoder: Decoder
     fetch: FetchUrls
     accept: AcceptPictures
-    amend_image: AmendImage
     load_thumbnail: LoadThumbnail
     accept_vectors: AcceptVectors
     classify: Classify
@@ -122,7 +119,7 @@ class ApiProcess:
     schedule_judgements: ScheduleJudgements
     report_judgement: ReportJudgement
     list_suspects: ListSuspects
-    curate: CurateImages
+    changes: Changes
     dead_letters: DeadLetters
     intake_metrics: StreamMetrics
 
@@ -196,7 +193,6 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
                 decoder=decoder,
                 fetch=fetch,
                 accept=accept,
-                amend_image=wire_amend_image(settings, memory, stores),
                 load_thumbnail=LoadThumbnail(memory, pictures, decoder),
                 accept_vectors=AcceptVectors(accept.put, long_timeout_memory, encoder.name, records.usable, publish),
                 classify=classify,
@@ -236,7 +232,7 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
                 ),
                 report_judgement=ReportJudgement(memory, stores.judgements, stores.jobs),
                 list_suspects=ListSuspects(memory, stores.judgements),
-                curate=CurateImages(long_timeout_memory, stores.judgements, stores.undo_after_removal, publish),
+                changes=wire_changes(settings, long_timeout_memory, stores, lease_of(settings), memory),
                 dead_letters=dead_letters,
                 intake_metrics=intake_metrics,
             )

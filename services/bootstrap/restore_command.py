@@ -100,7 +100,7 @@ def wire_restore(
         hooks=(stores.remove_from_decisions.remove_covered,),
         add_removals=AddRemovalsFromMirror(database, log.signer),
         revoke_keys=ApiKeys(database).revoke_all,
-        reconcile=stores.remove_from_decisions.reconcile_all,
+        reconcile=(stores.remove_from_decisions.reconcile_all, stores.remove_from_changes.reconcile_all),
         is_rehearsal=rehearsal,
     )
 

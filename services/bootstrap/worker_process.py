@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 from visual_memory.schemas.classify_options import Prune
@@ -20,6 +21,7 @@ from visual_memory.services.bootstrap.wiring.wire_records import wire_records
 from visual_memory.services.bootstrap.wiring.wire_removal import check_restored, wire_removal_steps, wire_stores
 from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue, wire_task_queue
 from visual_memory.services.bootstrap.wiring.wire_use_cases import lease_of, wire_remember
+from visual_memory.services.changes.trim_changes import TrimChanges
 from visual_memory.services.curation.schedule_judgements import ScheduleJudgements
 from visual_memory.services.data_governance.remove_expired_images import RemoveExpiredImages
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
@@ -95,6 +97,9 @@ def worker_process(settings: Settings) -> Iterator[ActiveUseCases[WorkerProcess]
                     task_names.RESUME_REMOVALS: removal_steps.resume_all,
                     task_names.EXPIRE: RemoveExpiredImages(memory, stores.removals, removal_steps).if_due,
                     task_names.START_JUDGEMENTS: schedule.start_due,
+                    task_names.TRIM_CHANGES: TrimChanges(
+                        database, curate.keep_changes, timedelta(days=curate.keep_changes_days)
+                    ),
                 },
             )
 

@@ -21,17 +21,19 @@ from pydantic import TypeAdapter
 from visual_memory.schemas.api_key import Key, NewKey, TenantKeyRequest
 from visual_memory.schemas.audit_entry import AuditEntry
 from visual_memory.schemas.background_job import Job, JobKind, JobState
+from visual_memory.schemas.bulk_request import BulkRequest
+from visual_memory.schemas.change import Change, ChangePreview
 from visual_memory.schemas.classify_options import ClassifyOptions
-from visual_memory.schemas.curation_request import Curated, CurationRequest
+from visual_memory.schemas.curation_request import CurationRequest
 from visual_memory.schemas.dead_letter import ShownDeadLetter
 from visual_memory.schemas.decision import Decisions
 from visual_memory.schemas.encoder import EncoderSummary
 from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest
 from visual_memory.schemas.explanation import (
     Counterfactual,
+    DecisionPreview,
+    DecisionPreviewRequest,
     Influence,
-    Preview,
-    PreviewRequest,
     Replay,
     ReplayRequest,
 )
@@ -255,10 +257,41 @@ def suspects(
     return _list("/v1/suspects", Page[Suspect], limit, cursor, total, kind=kind and kind.value)
 
 
-def curate(request: CurationRequest) -> Request[Curated]:
-    """Mute, unmute or relabel the images that meet a filter."""
+def curate(request: CurationRequest) -> Request[Change]:
+    """Mute, unmute or relabel the images that meet a filter; `undo` takes the change back."""
+    return _request("POST", "/v1/curations", Change, once=True, content=request.model_dump_json(exclude_defaults=True))
+
+
+def preview_curation(request: CurationRequest) -> Request[ChangePreview]:
+    """What a curation would change; changes nothing."""
     body = request.model_dump_json(exclude_defaults=True)
-    return _request("POST", "/v1/curations", Curated, once=not request.dry_run, content=body)
+    return _request("POST", "/v1/curations/preview", ChangePreview, content=body)
+
+
+def bulk(request: BulkRequest) -> Request[Change]:
+    """Relabel, mute, unmute or amend images by filter or by their ids; `undo` takes the change back."""
+    return _request("POST", "/v1/images/bulk", Change, once=True, content=request.model_dump_json(exclude_unset=True))
+
+
+def preview_bulk(request: BulkRequest) -> Request[ChangePreview]:
+    """What `bulk` would change; changes nothing."""
+    body = request.model_dump_json(exclude_unset=True)
+    return _request("POST", "/v1/images/bulk/preview", ChangePreview, content=body)
+
+
+def changes(*, limit: int = DEFAULT_LIMIT, cursor: str | None = None, total: bool = False) -> Request[Page[Change]]:
+    """A page of the changes of images, the latest first."""
+    return _list("/v1/changes", Page[Change], limit, cursor, total)
+
+
+def change(change_id: str) -> Request[Change]:
+    """A change: what was done, by whom, to how many images, and whether it was undone."""
+    return _request("GET", f"/v1/changes/{change_id}", Change)
+
+
+def undo(change_id: str) -> Request[Change]:
+    """Undo a change; returns the undo, a change that can be undone too. Images that changed since stay as they are."""
+    return _request("POST", f"/v1/changes/{change_id}/undo", Change, once=True)
 
 
 def decisions(
@@ -313,9 +346,11 @@ def cancel_job(job_id: str) -> Request[JobWithResult]:
     return _request("POST", f"/v1/jobs/{job_id}/cancel", JobWithResult)
 
 
-def preview_change(request: PreviewRequest) -> Request[Preview]:
+def preview_change(request: DecisionPreviewRequest) -> Request[DecisionPreview]:
     """Which stored decisions would change their label if images were changed; changes nothing."""
-    return _request("POST", "/v1/decisions/preview", Preview, content=request.model_dump_json(exclude_defaults=True))
+    return _request(
+        "POST", "/v1/decisions/preview", DecisionPreview, content=request.model_dump_json(exclude_defaults=True)
+    )
 
 
 def influence(last: int = 1000) -> Request[Influence | JobWithResult]:

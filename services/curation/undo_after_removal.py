@@ -62,7 +62,7 @@ class UndoAfterRemoval:
         removed = {image.image_id for page in covered for image in page} & voters if conflicts else set()
         # conflicts of an earlier version have no recorded voters, so they are checked after every removal
         again = [image for image in conflicts if not image.objectors or not removed.isdisjoint(image.objectors)]
-        self._check_labels_again(tenant, again)
+        self.check_labels_again(tenant, again)
 
     def review_pruned(self, tenant: str) -> None:
         """Unmute images that were muted for wrong votes which the current judgement does not confirm."""
@@ -135,7 +135,7 @@ class UndoAfterRemoval:
             ids = tuple(image.image_id for image in pruned[start : start + PAGE])
             self.memory.mutes.unmute(tenant, [doubted(Doubt.PRUNED), Clause("image_id", FieldType.KEYWORD, ids)])
 
-    def _check_labels_again(self, tenant: str, images: Sequence[StoredImage]) -> None:
+    def check_labels_again(self, tenant: str, images: Sequence[StoredImage]) -> None:
         """Check the labels of images that have vectors of this encoder; withdraw the conflicts of all others."""
         for start in range(0, len(images), PAGE):
             some = images[start : start + PAGE]

@@ -1,4 +1,4 @@
-"""Export what is stored about a subject: images with all fields, pictures, decisions, and entries of the intake."""
+"""Export what is stored about a subject: images, pictures, decisions, changes, and entries of the intake."""
 
 import json
 import os
@@ -13,8 +13,10 @@ from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause, Filter
 from visual_memory.schemas.image import StoredImage, has_picture
 from visual_memory.schemas.moments import now
+from visual_memory.services.changes.changes_about_subject import changes_about_subject
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.decoding.file_formats.recognise_format import media_type
+from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_payload import AMENDABLE
@@ -28,6 +30,7 @@ README = """What the service stores about one subject, at one moment.
 held.json        the subject, the moment, how much there is, and whether the subject is blocked
 images.jsonl     one image per line, with all its stored fields
 pictures/        their pictures as they were sent; the names are image ids
+changes.jsonl    former fields of these images, and of images that had this subject before
 decisions.jsonl  stored decisions in which the images voted, or whose filter names the subject
 waiting.jsonl    entries of the intake about the subject, waiting ones and dead letters, without their pictures
 """
@@ -38,6 +41,7 @@ class ExportSummary:
     """What an export contains.
 
     Attributes:
+        changes: the number of records of former fields.
         waiting: the number of intake entries about the subject, or that cannot be parsed and contain its name.
         refused: whether the subject is blocked.
     """
@@ -45,6 +49,7 @@ class ExportSummary:
     images: int
     pictures: int
     decisions: int
+    changes: int
     waiting: int
     refused: bool
 
@@ -58,6 +63,7 @@ class ExportSubject:
     decisions: StoredDecisions
     blocks: Blocklist
     intake: IntakeQueue
+    database: Database
 
     def __call__(self, tenant: str, subject: str, file: Path) -> ExportSummary:
         """Write what is stored about a subject into a new zip file, readable by this user alone.
@@ -87,10 +93,14 @@ class ExportSubject:
         members.writestr("images.jsonl", "\n".join(lines))
         decisions = [each.model_dump_json() for each in self.decisions.mentioning(tenant, ids, [subject])]
         members.writestr("decisions.jsonl", "\n".join(decisions))
+        changes = [
+            json.dumps(each, ensure_ascii=False) for each in changes_about_subject(self.database, tenant, subject, ids)
+        ]
+        members.writestr("changes.jsonl", "\n".join(changes))
         waiting = [json.dumps(fields, ensure_ascii=False) for fields in self._waiting(tenant, subject)]
         members.writestr("waiting.jsonl", "\n".join(waiting))
         refused = self.blocks.is_subject_blocked(tenant, subject)
-        summary = ExportSummary(len(ids), pictures, len(decisions), len(waiting), refused)
+        summary = ExportSummary(len(ids), pictures, len(decisions), len(changes), len(waiting), refused)
         fields: dict[str, Any] = {"tenant": tenant, "subject": subject, "at": now().isoformat(), **vars(summary)}
         members.writestr("held.json", json.dumps(fields, ensure_ascii=False, indent=2))
         return summary

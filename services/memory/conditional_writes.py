@@ -1,15 +1,13 @@
-"""Put, amend, relabel and delete images, each only if it is unchanged since it was read (optimistic concurrency)."""
+"""Put, change and delete images, each only if it is unchanged since it was read (optimistic concurrency)."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from visual_memory.schemas.filter import Clause, matches
 from visual_memory.schemas.image import StoredImage, next_revision, point_id
-from visual_memory.schemas.moments import now
-from visual_memory.services.memory.points.point_filters import same_pictures, unamended
-from visual_memory.services.memory.points.point_payload import AMENDABLE, amendment, grouped_by, to_point
+from visual_memory.services.memory.points.point_filters import in_state, same_pictures, unamended
+from visual_memory.services.memory.points.point_payload import AMENDABLE, fields_to_set, grouped_by, to_point
 from visual_memory.services.memory.points.read_and_write_points import Points, by_id
 from visual_memory.services.memory.points.unit_vectors import check_units
 from visual_memory.services.vector_engines.engine_contract import (
@@ -23,8 +21,6 @@ from visual_memory.services.vector_engines.engine_contract import (
     Vectors,
     Write,
 )
-
-RELABEL_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ class ConditionalWrites:
         for _, alike in grouped_by(existing, _revision):
             points, rows = self._to_points(images, vectors, [row for row, _ in alike])
             writes.append(Replace(points, unamended([read for _, read in alike]), rows))
-        revised = _revised(amended)
+        revised = with_new_revisions(amended)
         writes += _amendments(revised)
         if not writes:
             return PutResult()
@@ -107,27 +103,22 @@ class ConditionalWrites:
         result = self.put((), amended=[(image, changed)])
         return None if result.overtaken or result.being_removed else result.after[image.image_id]
 
-    def relabel(self, images: Sequence[StoredImage], labels: Sequence[str], clauses: Sequence[Clause] = ()) -> int:
-        """Set the labels of images of one tenant that still have the same picture; return how many got them.
+    def change(
+        self, changed: Sequence[tuple[StoredImage, StoredImage]], fields: Sequence[str]
+    ) -> dict[str, StoredImage]:
+        """Write some fields of images of one tenant that have the picture and revision that they were read with.
 
-        An image that was amended since it was read gets them too if it still meets the filter.
+        An image that a removal has marked stays as it is; where the state is written, one that is in another state too.
 
         Args:
-            images: as they were read.
-            labels: the new labels.
-            clauses: the checked filter.
+            changed: images as they were read, each with what it becomes, with its new revision: of
+                `with_new_revisions`.
+            fields: the names of the written fields, of `AMENDABLE` or `STANDING`.
+
+        Returns:
+            the images that exist then, by image id; those that were changed have their new revision.
         """
-        moment, relabelled, left = now(), 0, [*images]
-        for _ in range(RELABEL_TRIES):
-            if not left:
-                break
-            revised = _revised([(image, image.changed({"labels": [*labels]}, moment)) for image in left])
-            after = self._points.write_and_get([*_amendments(revised, ("labels",))], left)
-            missed = [image for image, changed in revised if not _is_stored(changed, after.get(image.image_id))]
-            relabelled += len(left) - len(missed)
-            read = [(image, after[image.image_id]) for image in missed if image.image_id in after]
-            left = [found for image, found in read if found.picture == image.picture and _may_change(found, clauses)]
-        return relabelled
+        return self._points.write_and_get([*_amendments(changed, fields)], [image for image, _ in changed])
 
     def delete(self, images: Sequence[StoredImage]) -> None:
         """Delete images of one tenant that still have the same picture."""
@@ -141,17 +132,29 @@ class ConditionalWrites:
         return [to_point(images[row]) for row in rows], named
 
 
+def with_new_revisions(
+    amended: Iterable[tuple[StoredImage, StoredImage]],
+) -> list[tuple[StoredImage, StoredImage]]:
+    """Set the following revision on what each image becomes; images of one revision get the same."""
+    listed = list(amended)
+    following = {revision: next_revision(revision) for revision in {image.revision for image, _ in listed}}
+    return [
+        (image, changed.model_copy(update={"picture": image.picture, "revision": following[image.revision]}))
+        for image, changed in listed
+    ]
+
+
 def _amendments(
-    amended: Sequence[tuple[StoredImage, StoredImage]], fields: Iterable[str] = AMENDABLE
+    amended: Sequence[tuple[StoredImage, StoredImage]], fields: Sequence[str] = AMENDABLE
 ) -> Iterator[Write]:
     """Amend images that are as they were read; those of one revision that get the same fields share a write."""
-    groups: dict[tuple[int, str], tuple[Payload, list[StoredImage]]] = {}
+    groups: dict[tuple[int, str, str], tuple[Payload, list[StoredImage]]] = {}
     for image, changed in amended:
-        payload = {**amendment(changed, fields), "revision": changed.revision}
-        key = image.revision, json.dumps(payload, sort_keys=True)
+        payload = {**fields_to_set(changed, fields), "revision": changed.revision}
+        key = image.revision, image.state.value if "state" in fields else "", json.dumps(payload, sort_keys=True)
         groups.setdefault(key, (payload, []))[1].append(image)
     for payload, alike in groups.values():
-        yield SetPayload(payload, unamended(alike))
+        yield SetPayload(payload, unamended(alike, [in_state(alike[0].state)] if "state" in fields else []))
 
 
 def _put_result(
@@ -172,20 +175,6 @@ def _put_result(
 def _is_stored(amended: StoredImage, after: StoredImage | None) -> bool:
     """Whether this amendment is the last one of the image."""
     return after is not None and (after.picture, after.revision) == (amended.picture, amended.revision)
-
-
-def _may_change(image: StoredImage, clauses: Sequence[Clause]) -> bool:
-    return image.removal is None and matches(clauses, image)
-
-
-def _revised(amended: Iterable[tuple[StoredImage, StoredImage]]) -> list[tuple[StoredImage, StoredImage]]:
-    """Set the following revision on each amended image; images of one revision get the same."""
-    listed = list(amended)
-    following = {revision: next_revision(revision) for revision in {image.revision for image, _ in listed}}
-    return [
-        (image, changed.model_copy(update={"picture": image.picture, "revision": following[image.revision]}))
-        for image, changed in listed
-    ]
 
 
 def _revision(replaced: tuple[int, StoredImage]) -> int:

@@ -38,10 +38,10 @@ class Memory:
         in_order: lists images in the order of a moment.
         search: finds the nearest images that vote.
         similar: finds the most similar images.
-        writes: puts, amends, relabels and deletes images that are unchanged since they were read.
+        writes: puts, changes and deletes images that are unchanged since they were read.
         leases: leases waiting images to workers.
         embeddings: stores the vectors of leased images.
-        mutes: mutes and unmutes images.
+        mutes: unmutes images, and undoes what other images did to them.
         conflicts: replaces and withdraws label conflicts.
         marks: the marks of removals.
         missing_vectors: finds images that lack a vector of this encoder and stores it.

@@ -1,4 +1,4 @@
-"""Mute and unmute images by filter, and undo what other images' votes did to them."""
+"""Unmute images by filter, and undo what other images' votes did to them."""
 
 from collections.abc import Iterator, Sequence
 from types import MappingProxyType
@@ -8,7 +8,7 @@ from visual_memory.schemas.image import Doubt, State
 from visual_memory.services.memory.image_leases import NOT_BEGUN
 from visual_memory.services.memory.points.point_filters import UNMARKED, doubted, in_state, within
 from visual_memory.services.memory.points.read_and_write_points import Points
-from visual_memory.services.vector_engines.engine_contract import Payload, SetPayload, Write
+from visual_memory.services.vector_engines.engine_contract import SetPayload, Write
 
 NOT_DOUBTED = MappingProxyType({"doubt": None, "reason": None, "objectors": None, "pruned_from": None})
 """No doubt, as a payload to set."""
@@ -23,23 +23,6 @@ class MutedImages:
 
     def __init__(self, points: Points) -> None:
         self._points = points
-
-    def mute(self, tenant: str, clauses: Sequence[Clause], wrong_votes: int | None = None) -> int:
-        """Mute the remembered images that meet a filter, in one operation; return how many there were.
-
-        Args:
-            tenant: whose images.
-            clauses: the checked filter.
-            wrong_votes: the number of wrong votes that is the reason: a removal that leaves an image fewer unmutes it.
-                None: images stay muted until they are unmuted, also those that are muted already.
-        """
-        muted: Payload = {**NOT_DOUBTED, "state": State.MUTED.value}
-        if wrong_votes is not None:
-            muted |= {"doubt": Doubt.PRUNED.value, "pruned_from": wrong_votes}
-        number = self._points.engine.count(within(tenant, [*clauses, in_state(State.REMEMBERED), UNMARKED]))
-        states = in_state(State.REMEMBERED, *([State.MUTED] if wrong_votes is None else []))
-        self._points.write([SetPayload(muted, within(tenant, [*clauses, states, UNMARKED]))])
-        return number
 
     def unmute(self, tenant: str, clauses: Sequence[Clause]) -> int:
         """Let the muted images that meet a filter vote again, in one operation; return how many there were."""

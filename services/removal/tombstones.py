@@ -7,7 +7,7 @@ from hashlib import sha256
 from sqlalchemy import Connection, select
 
 from visual_memory.schemas.image import point_id
-from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.database import Database, batches
 from visual_memory.services.infrastructure.records.tables import removals, tombstones
 
 
@@ -49,6 +49,16 @@ class Tombstones:
         )
         with self._database.read() as connection:
             return {digests[digest] for digest in connection.execute(query).scalars()}
+
+    def covered_among(self, connection: Connection, tenant: str, pictures: Iterable[str]) -> set[str]:
+        """Those of some picture keys that a removal covers, running or done; as part of a transaction."""
+        digests, found = {picture_digest(picture): picture for picture in pictures}, set[str]()
+        for batch in batches(digests):
+            named = (tombstones.c.tenant == tenant) & tombstones.c.digest.in_(batch)
+            found.update(
+                digests[each] for each in connection.execute(select(tombstones.c.digest).where(named)).scalars()
+            )
+        return found
 
     def image_digest(self, tenant: str, image_id: str) -> str:
         """The tombstone of an image, whichever picture it had. It is keyed because callers choose image ids."""

@@ -1,9 +1,9 @@
 """Verify all removals: log against mirror and records, stored images and pictures against removals."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
-from typing import Any
+from typing import Any, Protocol
 
 from visual_memory.schemas.image import StoredImage
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
@@ -29,6 +29,7 @@ class Findings:
         faults: what is wrong, one sentence each.
         returned: stored images that a removal covered.
         pictures: keys of pictures that a removal covered, where the picture, its thumbnail or its pixels are stored.
+        described: by tenant, keys of pictures of covered images that records of changes still describe.
     """
 
     removals: int = 0
@@ -38,6 +39,17 @@ class Findings:
     faults: list[str] = field(default_factory=list)
     returned: list[StoredImage] = field(default_factory=list)
     pictures: list[str] = field(default_factory=list)
+    described: dict[str, set[str]] = field(default_factory=dict)
+
+
+class RecordedChanges(Protocol):
+    """The records of changes, which describe images as they were before."""
+
+    def pictures(self, tenant: str) -> Iterator[list[str]]:
+        """The pictures that they refer to, in pages."""
+
+    def delete_pictures(self, tenant: str, pictures: Collection[str]) -> None:
+        """Delete what they say of images with some pictures."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,7 @@ class VerifyRemovals:
     receipt_log: ReceiptLog
     mirroring: MirrorSync
     check_receipt: ReceiptCheck
+    changes: RecordedChanges
     hooks: Sequence[RemovalHook] = ()
 
     def __call__(self, receipts: Iterable[str] = ()) -> Findings:
@@ -73,6 +86,7 @@ class VerifyRemovals:
             self._verify_records(tenant, findings)
             self._verify_images(tenant, findings)
             self._verify_pictures(tenant, findings)
+            self._verify_changes(tenant, findings)
         for number, text in enumerate(receipts, start=1):
             findings.faults += [f"receipt {number}: {fault}" for fault in self.check_receipt(text)]
         return findings
@@ -85,6 +99,8 @@ class VerifyRemovals:
             covered = CoveredImages.of(images)
             for hook in self.hooks:
                 hook(tenant, covered)
+        for tenant, pictures in findings.described.items():
+            self.changes.delete_pictures(tenant, pictures)
         self.pictures.delete([*findings.pictures, *(image.picture for image in findings.returned)])
 
     def _verify_records(self, tenant: str, findings: Findings) -> None:
@@ -120,3 +136,10 @@ class VerifyRemovals:
                 for file in sorted((file for file in some if file.key in removed), key=lambda file: file.path):
                     findings.faults.append(f"the file {file.path} ({file.kind}) is there, but a removal covered it")
                     findings.pictures.append(str(file.key))
+
+    def _verify_changes(self, tenant: str, findings: Findings) -> None:
+        for page in self.changes.pictures(tenant):
+            removed = self.tombstones.removed_among(tenant, page)
+            findings.described.setdefault(tenant, set()).update(removed)
+        if number := len(findings.described.get(tenant, ())):
+            findings.faults.append(f"{number} images of {tenant} that a removal covered are described by changes still")

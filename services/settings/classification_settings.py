@@ -97,6 +97,10 @@ class CurateSettings(SettingsSection):
         int, Field(ge=0, description="bytes of vectors that a worker caches between two judgements")
     ] = 2**30
     k: Annotated[int, Field(ge=1, le=100, description="how many neighbours vote on each image")] = 10
+    keep_changes: Annotated[
+        int, Field(ge=1, description="changes of each tenant that can be undone; the oldest are forgotten")
+    ] = 10_000
+    keep_changes_days: Annotated[int, Field(ge=1, description="days for which a change can be undone")] = 90
     prune: Annotated[
         Prune, Field(description="pruning of classifications that do not choose one: none, soft or hard")
     ] = Prune.NONE

@@ -30,6 +30,7 @@ from visual_memory.schemas.stored_decision import StoredDecision
 from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.access.idempotency_keys import AlreadyMade, IdempotencyKeys
 from visual_memory.services.access.signing_secret import Secret
+from visual_memory.services.bootstrap.wiring.wire_changes import wire_changes
 from visual_memory.services.bootstrap.wiring.wire_memory import memory_of
 from visual_memory.services.bootstrap.wiring.wire_removal import (
     Stores,
@@ -41,11 +42,11 @@ from visual_memory.services.bootstrap.wiring.wire_removal import (
 from visual_memory.services.bootstrap.wiring.wire_use_cases import (
     lease_of,
     wire_accept,
-    wire_amend_image,
     wire_classify,
     wire_judge,
     wire_remember,
 )
+from visual_memory.services.changes.amend_image import AmendImage
 from visual_memory.services.curation.judgement.judgement_input import short_digest
 from visual_memory.services.data_governance.remove_expired_images import RemoveExpiredImages
 from visual_memory.services.decoding.decode_many import CheckedPicture, Decoder
@@ -54,7 +55,6 @@ from visual_memory.services.infrastructure.records.tables import metadata
 from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.intake.accept_pictures import AcceptPictures, Upload
 from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
-from visual_memory.services.intake.amend_image import AmendImage
 from visual_memory.services.intake.load_thumbnail import LoadThumbnail
 from visual_memory.services.intake.streams.accept_image_entries import AcceptImageEntries
 from visual_memory.services.intake.streams.find_covered_entries import StreamIntakeQueue
@@ -208,7 +208,7 @@ class Service:
 
     @property
     def amend_image(self) -> AmendImage:
-        return wire_amend_image(self.settings, self.memory, self.stores)
+        return wire_changes(self.settings, self.memory, self.stores, lease_of(self.settings)).amend_image
 
     def send_vector(self, vector: Vectors, **fields: Any) -> list[Accepted]:
         """Send a vector."""
@@ -222,7 +222,7 @@ class Service:
 
     def amend(self, image_id: str, **fields: Any) -> StoredImage:
         """Change an image."""
-        return self.amend_image(self.tenant, image_id, ImagePatch.model_validate(fields))
+        return self.amend_image(self.tenant, image_id, ImagePatch.model_validate(fields), "a client").image
 
     def ask(self, number: int, *, store: bool = False, **options: Any) -> Decision:
         """Classify a picture."""

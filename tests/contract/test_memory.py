@@ -14,7 +14,18 @@ import numpy as np
 import pytest
 
 from tests.contract.conftest import ENGINES
-from tests.support.memory_images import DIMENSION, ENCODER, METADATA, clauses, delete_marked, image, put, reject, units
+from tests.support.memory_images import (
+    DIMENSION,
+    ENCODER,
+    METADATA,
+    clauses,
+    delete_marked,
+    image,
+    mute,
+    put,
+    reject,
+    units,
+)
 from visual_memory.schemas.classify_options import Effort, GroupBy
 from visual_memory.schemas.errors import (
     Conflict,
@@ -31,7 +42,7 @@ from visual_memory.schemas.image import State, StoredImage, point_id
 from visual_memory.schemas.image_search import ImageSort, SimilarTo
 from visual_memory.schemas.moments import now
 from visual_memory.services.memory import ordered_images
-from visual_memory.services.memory.conditional_writes import PutResult
+from visual_memory.services.memory.conditional_writes import PutResult, with_new_revisions
 from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.nearest_neighbours import Hits
 from visual_memory.services.memory.points.point_filters import marked_by, within
@@ -223,7 +234,7 @@ def test_a_total_is_exact_until_counting_is_dear(memory: Memory, tenant: str, mo
 
 def test_the_most_similar_images_are_found_whether_they_vote_or_not(memory: Memory, tenant: str) -> None:
     images, vectors = remembered(memory, tenant, 12)
-    memory.mutes.mute(tenant, clauses(image_id=["i003", "i004"]))
+    mute(memory, tenant, clauses(image_id=["i003", "i004"]))
     memory.marks.mark(tenant, clauses(image_id="i005"), "r")
     put(memory, [image(tenant, "waits")])
     near = [n for n in np.argsort(-vectors @ vectors[7], kind="stable").tolist() if n != 5]
@@ -329,21 +340,20 @@ def test_all_who_amend_at_once_and_look_again_are_heard(memory: Memory, tenant: 
     assert memory.images.get(tenant, ["a"])["a"].metadata == {f"n{number}": number for number in range(24)}
 
 
-def test_relabelling_spares_no_amendment_and_looks_again(memory: Memory, tenant: str) -> None:
-    images = [image(tenant, f"i{n}", source="s") for n in range(4)]
+def test_a_change_spares_what_was_amended_since_it_was_read(memory: Memory, tenant: str) -> None:
+    images = [image(tenant, f"i{n}", source="s") for n in range(3)]
     put(memory, images)
     memory.writes.amend(images[1], images[1].model_copy(update={"subject": "Ann"}))
-    memory.writes.amend(images[2], images[2].model_copy(update={"source": "other"}))
-    memory.marks.mark(tenant, clauses(image_id="i3"), "r")
-    assert memory.writes.relabel(images, ["dog"], clauses(source="s")) == 2
-    held = memory.images.get(tenant, ["i0", "i1", "i2", "i3"])
-    assert {name: (each.labels, each.subject) for name, each in held.items()} == {
+    memory.marks.mark(tenant, clauses(image_id="i2"), "r")
+    pairs = with_new_revisions([(each, each.changed({"labels": ["dog"]}, now())) for each in images])
+    after = memory.writes.change(pairs, ("labels",))
+    assert {name: (each.labels, each.subject) for name, each in after.items()} == {
         "i0": (["dog"], None),
-        "i1": (["dog"], "Ann"),
+        "i1": (["cat"], "Ann"),
         "i2": (["cat"], None),
-        "i3": (["cat"], None),
     }
-    assert held["i1"].history[0].labels == ["cat"]
+    assert after["i0"].history[0].labels == ["cat"]
+    assert after["i0"].revision == pairs[0][1].revision
 
 
 def test_amending_spares_what_was_replaced_or_deleted(memory: Memory, tenant: str) -> None:

@@ -20,6 +20,7 @@ from tests.support.memory_images import (
     clauses,
     delete_marked,
     image,
+    mute,
     put,
     reject,
     units,
@@ -96,7 +97,7 @@ def nearest(memory: Memory, tenant: str, vectors: Vectors) -> list[str]:
 
 def test_an_encoder_that_is_added_is_filled_until_nothing_is_left(memory: Memory, other: Memory, tenant: str) -> None:
     images = remembered(memory, tenant, 7)
-    memory.mutes.mute(tenant, clauses(image_id="i6"))
+    mute(memory, tenant, clauses(image_id="i6"))
     put(memory, [image(tenant, "waits"), image(tenant, "rejected")])
     reject(memory, memory.images.get(tenant, ["rejected"])["rejected"], "cannot be read")
     came_as_vectors(memory, tenant, 2)
@@ -244,7 +245,7 @@ def test_an_image_without_this_encoder_s_vector_is_muted_and_unmuted_all_the_sam
 ) -> None:
     images = remembered(memory, tenant, 2)
     other.missing_vectors.store(images[:1], longer(1))
-    assert other.mutes.mute(tenant, []) == 2
+    assert mute(other, tenant, []) == 2
     assert memory.images.count_by_state(tenant) == {State.MUTED: 2}
     assert other.mutes.unmute(tenant, []) == 2
     assert nearest(memory, tenant, units(2)) == ["i0", "i1"]
@@ -316,7 +317,7 @@ def fill_while_all_changes(memory: Memory, other: Memory, tenant: str, disturb: 
             memory.embeddings.store(new, encoded(new, DIMENSION), further={other.points.encoder: rows})
             memory.marks.mark(tenant, clauses(image_id=chosen[2]), f"r{step}")
             delete_marked(memory, tenant, f"r{step}")
-            memory.mutes.mute(tenant, clauses(image_id=chosen[3]))
+            mute(memory, tenant, clauses(image_id=chosen[3]))
             disturb(step)
     finally:
         changed.set()

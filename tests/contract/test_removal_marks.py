@@ -13,9 +13,11 @@ from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause, matches
 from visual_memory.schemas.image import Doubt, State, StoredImage
 from visual_memory.schemas.moments import now
+from visual_memory.services.memory.conditional_writes import with_new_revisions
 from visual_memory.services.memory.label_conflicts import LabelConflict
 from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.memory.points.point_filters import MARKED, UNMARKED, marked_by
+from visual_memory.services.memory.points.point_payload import STANDING
 from visual_memory.services.memory.points.unit_vectors import to_units
 from visual_memory.services.memory.points.vector_digests import OFFSETS, vector_digests
 
@@ -79,8 +81,12 @@ CHANGES: dict[str, Callable[[Memory, StoredImage], object]] = {
         [image(held.tenant, held.image_id, **REMEMBERED)], vectors=units(1)
     ),
     "amend": lambda memory, held: memory.writes.amend(held, held.model_copy(update={"subject": "Bob"})),
-    "relabel": lambda memory, held: memory.writes.relabel([held], ["dog"]),
-    "mute": lambda memory, held: memory.mutes.mute(held.tenant, []),
+    "relabel": lambda memory, held: memory.writes.change(
+        with_new_revisions([(held, held.changed({"labels": ["dog"]}, now()))]), ("labels",)
+    ),
+    "mute": lambda memory, held: memory.writes.change(
+        with_new_revisions([(held, held.model_copy(update={"state": State.MUTED}))]), STANDING
+    ),
     "unmute": lambda memory, held: memory.mutes.unmute(held.tenant, []),
     "begin": lambda memory, held: memory.leases.begin([held]),
     "release": lambda memory, held: memory.leases.release([held]),

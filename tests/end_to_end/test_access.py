@@ -21,6 +21,7 @@ from tests.support.shape_pictures import as_npy, picture
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.background_job import JobKind, JobState
 from visual_memory.schemas.classify_options import ClassifyOptions
+from visual_memory.schemas.curation_request import Action, CurationRequest
 from visual_memory.schemas.evaluation_request import EvaluationRequest
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, State
@@ -45,6 +46,7 @@ class Scene:
     removal_id: str
     decision_id: str
     evaluation_id: str
+    change_id: str
     job_id: str
     other: str
     http: httpx.Client
@@ -141,6 +143,24 @@ def nothing_removed(answer: httpx.Response) -> bool:
     return (receipt["status"], receipt["images"], receipt["by_state"], receipt["pictures"]) == ("done", 0, {}, 0)
 
 
+def nothing_changed(answer: httpx.Response) -> bool:
+    change = answer.json()
+    return (change["action"], change["state"], change["images"], change["skipped"]) == ("unmute", "done", 0, 0)
+
+
+def nothing_would_change(answer: httpx.Response) -> bool:
+    preview = answer.json()
+    counts = [preview[name] for name in ("images", "unchanged", "missing", "by_label", "by_state", "samples")]
+    return counts == [0, 0, 0, {}, {}, []]
+
+
+def undone(client: Client) -> str:
+    """A change of an image that was undone."""
+    made = client.curate(CurationRequest(action=Action.MUTE, filter=Filter({"source": "nowhere"})))
+    client.undo(made.id)
+    return made.id
+
+
 def begun(answer: httpx.Response) -> bool:
     job = answer.json()
     return (job["state"], job["pictures"], job["summary"]) == ("collecting", 0, None)
@@ -163,6 +183,7 @@ CURATION = {"json": {"action": "unmute", "filter": {"state": "muted"}}}
 REMOVAL = {"json": {"everything": True, "reason": "a test"}}
 PREVIEW = {"json": {"action": "mute", "filter": {}}}
 LOOKS = (Scope.READ,)
+CHANGED = "/v1/changes/{change_id}"
 IMAGE, REMOVED = "/v1/images/{image_id}", "/v1/removals/{removal_id}"
 DECIDED, EVALUATED = "/v1/decisions/{decision_id}", "/v1/evaluations/{evaluation_id}"
 NEW_KEY = {"json": {"name": "another", "scopes": ["read"]}}
@@ -185,7 +206,13 @@ CALLS: dict[tuple[str, str], Call] = {
     ("POST", "/v1/judgements"): Call(Scope.REMEMBER, own_job, 202),
     ("GET", "/v1/judgement"): Call(Scope.CLASSIFY, not_judged, others=LOOKS),
     ("GET", "/v1/suspects"): Call(Scope.READ, empty_list),
-    ("POST", "/v1/curations"): Call(Scope.REMEMBER, exactly({"action": "unmute", "images": 0}), arguments=CURATION),
+    ("POST", "/v1/curations"): Call(Scope.REMEMBER, nothing_changed, arguments=CURATION),
+    ("POST", "/v1/curations/preview"): Call(Scope.REMEMBER, nothing_would_change, arguments=CURATION),
+    ("POST", "/v1/images/bulk"): Call(Scope.REMEMBER, nothing_changed, arguments=CURATION),
+    ("POST", "/v1/images/bulk/preview"): Call(Scope.REMEMBER, nothing_would_change, arguments=CURATION),
+    ("GET", "/v1/changes"): Call(Scope.READ, empty_list, others=(Scope.REMEMBER,)),
+    ("GET", CHANGED): Call(Scope.READ, missing, others=(Scope.REMEMBER,)),
+    ("POST", CHANGED + "/undo"): Call(Scope.REMEMBER, missing, 409),
     ("GET", "/v1/encoders"): Call(Scope.CLASSIFY, the_encoder, others=EVERY_SCOPE),
     ("GET", "/v1/decisions"): Call(Scope.READ, empty_list),
     ("POST", "/v1/decisions/preview"): Call(Scope.READ, no_decision, arguments=PREVIEW),
@@ -240,6 +267,7 @@ def ask(scene: Scene, route: tuple[str, str], call: Call, headers: Mapping[str, 
         removal_id=scene.removal_id,
         decision_id=scene.decision_id,
         evaluation_id=scene.evaluation_id,
+        change_id=scene.change_id,
         job_id=scene.job_id,
         key_id=scene.key_id,
     )
@@ -271,8 +299,9 @@ def scene(stack: Stack, anonymous: httpx.Client) -> Scene:
     nothing = {"filter": {"source": unique("nowhere")}, "reason": "a test"}
     removal = stack.http.post("/v1/removals", json=nothing).json()["id"]
     evaluation = stack.client.evaluate(EvaluationRequest())
-    decision_id, job_id, key_id = decide(stack.client), unended_job(stack, TENANT), stack.new_key().split("_")[1]
-    return Scene(stack, image_id, removal, decision_id, evaluation.id, job_id, unique("other"), anonymous, key_id)
+    decision_id, change_id, job_id = decide(stack.client), undone(stack.client), unended_job(stack, TENANT)
+    key_id, other = stack.new_key().split("_")[1], unique("other")
+    return Scene(stack, image_id, removal, decision_id, evaluation.id, change_id, job_id, other, anonymous, key_id)
 
 
 def test_the_table_has_every_route(stack: Stack) -> None:
@@ -354,7 +383,7 @@ def filled(scene: Scene, *, done: bool = False) -> tuple[str, Scene]:
     tenant = unique("own")
     with Client(scene.stack.url, scene.stack.new_key(tenant)) as client:
         image_id, removal_id, decision_id = fill(client, "own")
-        evaluation_id = evaluated(client) if done else asked(client)
+        evaluation_id, change_id = evaluated(client) if done else asked(client), undone(client)
     return tenant, replace(
         scene,
         image_id=image_id,
@@ -363,6 +392,7 @@ def filled(scene: Scene, *, done: bool = False) -> tuple[str, Scene]:
         evaluation_id=evaluation_id,
         job_id=unended_job(scene.stack, tenant),
         key_id=scene.stack.new_key(tenant).split("_")[1],
+        change_id=change_id,
     )
 
 
@@ -424,7 +454,15 @@ def private(stack: Stack, anonymous: httpx.Client) -> Scene:
         until(lambda: {image.state for image in client.images().data} == {State.REMEMBERED}, "it to be remembered")
         removal = client.remove(RemovalRequest(filter=Filter({"image_id": "gone"}), reason="a test"))
         return Scene(
-            stack, "one", removal.id, decide(client), evaluated(client), unended_job(stack, PRIVATE), "", anonymous
+            stack,
+            "one",
+            removal.id,
+            decide(client),
+            evaluated(client),
+            undone(client),
+            unended_job(stack, PRIVATE),
+            "",
+            anonymous,
         )
 
 
@@ -456,8 +494,14 @@ def test_a_key_that_only_remembers_reads_and_deletes_nothing(stack: Stack, priva
         assert http.patch(image, json={"expires_at": soon}).status_code == 403
         assert http.patch(image, json={"expires_at": None}).status_code == 200
         for named in ({"subject": SUBJECT}, {"file_name": "one.png"}):
-            looked = {"action": "mute", "filter": named, "dry_run": True}
-            assert http.post("/v1/curations", json=looked).status_code == 403
+            looked = {"action": "mute", "filter": named}
+            for path in ("/v1/curations", "/v1/images/bulk"):
+                assert {http.post(f"{path}{end}", json=looked).status_code for end in ("", "/preview")} == {403}
+        for where in ({"image_ids": ["one"]}, {"filter": {"labels": "own"}}):
+            asked = {"action": "amend", "patch": {"expires_at": soon}, **where}
+            assert {http.post(f"/v1/images/bulk{end}", json=asked).status_code for end in ("", "/preview")} == {403}
+            shown = http.post("/v1/images/bulk/preview", json={"action": "mute", **where}).json()
+            assert (shown["images"], shown["samples"], shown["by_label"]) == (1, [], {})
 
 
 def test_who_only_asks_learns_nothing_of_subjects_and_deletes_nothing(stack: Stack, private: Scene) -> None:
@@ -563,14 +607,15 @@ def test_an_id_of_another_tenant_and_one_of_nobody_are_answered_alike(two: Two) 
     decisions = (two.decisions[0], "20260101T000000000000-00000000")
     evaluations = (asked(two.north), removals[1])
     keys = (str(two.north.key).split("_")[1], "0" * 12)
+    changes = (undone(two.north), removals[1])
     images = ("secret-of-north", "secret-of-nobody")
     with httpx.Client(base_url=two.south.url, headers=bearer(two.south.key), trust_env=False) as http:
         for (method, path), call in CALLS.items():
             if "{" not in path:
                 continue
             answers = []
-            for ids in zip(images, removals, decisions, evaluations, keys, strict=True):
-                names = ("image_id", "removal_id", "decision_id", "evaluation_id", "key_id")
+            for ids in zip(images, removals, decisions, evaluations, changes, keys, strict=True):
+                names = ("image_id", "removal_id", "decision_id", "evaluation_id", "change_id", "key_id")
                 named = dict(zip(names, ids, strict=True))
                 asked_for = path.format(**named, job_id=named["evaluation_id"])
                 answer = http.request(method, asked_for, **(call.arguments or {}))

@@ -13,12 +13,13 @@ from tests.support.awaited_client import CLIENTS
 from tests.support.running_service import ENCODER, Stack, unique, until
 from tests.support.shape_pictures import picture
 from visual_memory.schemas.background_job import JobState
+from visual_memory.schemas.bulk_request import BulkAction, BulkRequest
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.curation_request import Action, CurationRequest
 from visual_memory.schemas.errors import Blocked, NotFound, PreconditionFailed
 from visual_memory.schemas.evaluation_request import EvaluationRequest
 from visual_memory.schemas.event import EventType
-from visual_memory.schemas.explanation import Counterfactual, Influence, PreviewRequest
+from visual_memory.schemas.explanation import Counterfactual, DecisionPreviewRequest, Influence
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import Image, ImageFields, ImagePatch, State
 from visual_memory.schemas.removal import Removal, RemovalRequest
@@ -119,7 +120,7 @@ def test_decisions_are_explained(client: Client) -> None:
     assert isinstance(client.counterfactual(stored.id), Counterfactual)
     assert isinstance(client.influence(), Influence)
     request: dict[str, Any] = {"filter": {"labels": "disc"}, "action": "mute"}
-    assert client.preview_change(PreviewRequest.model_validate(request))
+    assert client.preview_change(DecisionPreviewRequest.model_validate(request))
     client.delete_decision(stored.id)
     with pytest.raises(NotFound):
         client.decision(stored.id)
@@ -136,7 +137,14 @@ def test_the_memory_is_judged_and_curated(client: Client) -> None:
     assert status.job.kind is job.kind
     assert job.id in {each.id for each in client.jobs().data}
     where = Filter({"labels": "disc"})
-    assert client.curate(CurationRequest(action=Action.MUTE, filter=where)).images == NUMBER
+    muting = CurationRequest(action=Action.MUTE, filter=where)
+    assert client.preview_curation(muting).images == NUMBER
+    made = client.curate(muting)
+    assert (made.images, client.change(made.id), client.changes().data) == (NUMBER, made, [made])
+    assert client.undo(made.id).images == NUMBER
+    renamed = BulkRequest(action=BulkAction.AMEND, filter=where, patch=ImagePatch(source="elsewhere"))
+    assert client.preview_bulk(renamed).images == client.bulk(renamed).images == NUMBER
+    assert len([*client.iterate(client.changes, limit=1)]) == 3
 
 
 def test_images_are_removed(client: Client) -> None:

@@ -94,10 +94,18 @@ def test_a_wrong_label_is_found_weighs_less_is_silent_and_comes_back(taught: Tau
     taught.command("judge")
     assert client.judgement().stale is False
 
-    taught.command("curate", "relabel", "--suspects", "label", "--top", "1", "--yes")
+    shown = taught.command("curate", "relabel", "--suspects", "label", "--top", "1", "--yes")
     assert client.image("odd").labels == ["disc"]
     assert client.judgement().stale, "it counts all the same"
+    *_, change_id = shown.split()
+    assert f"to undo it: visual-memory curate undo {change_id}" in shown
+    assert client.image("odd").labels == ["bars"]
+    undo, relabel, *_ = taught.command("curate", "history").splitlines()
+    assert f"undo  1 images, by {client.change(change_id).by}, undoes {change_id}" in undo
+    assert relabel.startswith(change_id)
+    assert "undone by" in relabel
     assert [line.action for line in client.audit(limit=20).data if line.action not in {"accept", "judge", "read"}] == [
+        "undo",
         "relabel",
         "unmute",
         "mute",

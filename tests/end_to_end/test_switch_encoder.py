@@ -22,7 +22,7 @@ from visual_memory.schemas.classify_options import ClassifyOptions, Prune
 from visual_memory.schemas.decision import Decision, Decisions
 from visual_memory.schemas.encoder import EncoderSpec, EncoderSummary, FillSettings
 from visual_memory.schemas.errors import EncoderMismatch
-from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
+from visual_memory.schemas.explanation import DecisionPreviewRequest, ReplayRequest
 from visual_memory.schemas.image import State
 from visual_memory.schemas.moments import now
 from visual_memory.services.bootstrap.wiring.wire_records import records_of
@@ -192,7 +192,9 @@ def test_every_answer_is_of_one_encoder_while_another_comes_and_the_first_comes_
     replay = client.replay(str(stored.id), ReplayRequest())
     assert (replay.decision.encoder, replay.decision.label, replay.changed) == (ENCODER, "disc", False)
     client.classify(memories.pictures["disc"][:1], ClassifyOptions(k=3, store=True))
-    preview = client.preview_change(PreviewRequest.model_validate({"action": "remove", "filter": {"labels": "disc"}}))
+    preview = client.preview_change(
+        DecisionPreviewRequest.model_validate({"action": "remove", "filter": {"labels": "disc"}})
+    )
     assert preview.decisions == 2
     assert {each.before for each in preview.changed} == {"disc"}, "the other is 'bars' by the vectors of its encoder"
 

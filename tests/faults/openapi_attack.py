@@ -120,10 +120,8 @@ def _with_what_is_there(case: Case[Any], client: Client) -> Case[Any]:
         case.query["filter"] = json.dumps({"source": case.query["filter"]})
     if isinstance(case.body, dict):
         _put_pictures(case.body, case.path)
-        if case.path.endswith("curations"):
-            case.body |= {"action": "unmute", "filter": {"source": "nowhere"}}
-            case.body.pop("labels", None)
-            case.body.pop("wrong_votes", None)
+        if "/curations" in case.path or "/images/bulk" in case.path:
+            case.body = {"action": "unmute", "filter": {"source": "nowhere"}}
     return case
 
 

@@ -9,12 +9,10 @@ import pytest
 
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import Parts
-from visual_memory.schemas.curation_request import CurationRequest
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import MAX_HISTORY, ImagePatch
 from visual_memory.schemas.moments import now
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.curation.mute_and_relabel import CurateImages
 from visual_memory.services.voting.decide import decide
 
 LABELS = ("cat", "dog", "animal/owl", "animal/bat")
@@ -26,10 +24,7 @@ def amend(parts: Parts, image_id: str, **changes: Any) -> None:
 
 
 def relabel(parts: Parts, image_ids: list[str], labels: list[str]) -> None:
-    asked = {"action": "relabel", "filter": {"image_id": image_ids}, "labels": labels}
-    CurateImages(parts.memory, parts.judgements, parts.undo_after_removal())(
-        parts.tenant, CurationRequest.model_validate(asked)
-    )
+    parts.curate(action="relabel", filter={"image_id": image_ids}, labels=labels)
 
 
 def remove(parts: Parts, image_id: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.databases import SHORT, new_database
-from tests.support.memory_images import quick_folder, reject, units
+from tests.support.memory_images import mute, quick_folder, reject, units
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import (
     METADATA,
@@ -348,7 +348,7 @@ def test_nothing_comes_back_that_was_computed_from_images(here: Parts, there: Pa
     here.teach(*(picture("disc") for _ in range(5)), labels=["disc"])
     [odd] = here.teach(picture("disc"), labels=["bars"])
     assert here.judge() is not None
-    here.memory.mutes.mute(here.tenant, Filter({"image_id": odd}).clauses({}), 3)
+    mute(here.memory, here.tenant, Filter({"image_id": odd}).clauses({}), 3)
     back_up(here, tmp_path / "b")
     restore(there, tmp_path / "b")
     assert here.judgements.current(here.tenant) is not None

@@ -8,13 +8,11 @@ import pytest
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import Parts
 from visual_memory.schemas.classify_options import ClassifyOptions, Prune
-from visual_memory.schemas.curation_request import CurationRequest
 from visual_memory.schemas.decision import Decision, Novelty
-from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
+from visual_memory.schemas.explanation import DecisionPreviewRequest, ReplayRequest
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.moments import now
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.curation.mute_and_relabel import CurateImages
 from visual_memory.services.voting.decide import decide
 
 DISC, RING, BARS = "shape/round/disc", "shape/round/ring", "pattern/bars"
@@ -32,15 +30,9 @@ def moment(parts: Parts) -> datetime:
     parts.teach(picture("disc"), labels=[BARS], image_id="mislabelled")
     then = now()
     parts.teach(picture("disc"), image_id="late", labels=["late/comer"])
-    curate(parts, action="relabel", filter={"labels": RING}, labels=["shape/square"])
+    parts.curate(action="relabel", filter={"labels": RING}, labels=["shape/square"])
     assert parts.judge(k=9) is not None
     return then
-
-
-def curate(parts: Parts, **asked: Any) -> None:
-    CurateImages(parts.memory, parts.judgements, parts.undo_after_removal())(
-        parts.tenant, CurationRequest.model_validate(asked)
-    )
 
 
 def asked(moment: datetime, **changes: Any) -> dict[str, Any]:
@@ -93,9 +85,9 @@ def test_a_counterfactual_flips_the_level_that_was_answered(parts: Parts, moment
     assert {label for each in found.images for label in each.labels} <= {DISC, RING}, "those of then"
     vote = asked(moment, level=2, back_off=None, coverage=None, unknown_above=None)
     pivots = [each.image_id for each in found.images]
-    curate(parts, action="mute", filter={"image_id": pivots[1:]})
+    parts.curate(action="mute", filter={"image_id": pivots[1:]})
     one_less = parts.ask(question, **vote)
-    curate(parts, action="mute", filter={"image_id": pivots})
+    parts.curate(action="mute", filter={"image_id": pivots})
     flipped = parts.ask(question, **vote)
     assert (one_less.label, flipped.label) == (found.label, found.becomes)
 
@@ -103,10 +95,12 @@ def test_a_counterfactual_flips_the_level_that_was_answered(parts: Parts, moment
 def test_a_preview_prunes_and_knows_that_a_relabelling_leaves_the_past_alone(parts: Parts, moment: datetime) -> None:
     [past] = parts.keep(picture("disc"), **asked(moment, back_off=None))
     [present] = parts.keep(picture("disc"), **asked(moment, back_off=None, as_of=None))
-    to_bars = PreviewRequest.model_validate({"action": "relabel", "filter": {"labels": "shape"}, "labels": [BARS]})
+    to_bars = DecisionPreviewRequest.model_validate(
+        {"action": "relabel", "filter": {"labels": "shape"}, "labels": [BARS]}
+    )
     preview = parts.explain().preview(parts.tenant, to_bars)
     assert [(each.id, each.after) for each in preview.changed] == [(present.id, BARS)]
-    curate(parts, action="relabel", filter={"labels": "shape"}, labels=[BARS])
+    parts.curate(action="relabel", filter={"labels": "shape"}, labels=[BARS])
     replays = [parts.explain().replay(parts.tenant, str(each.id), ReplayRequest()) for each in (past, present)]
     assert [(each.changed, each.decision.label) for each in replays] == [(False, past.label), (True, BARS)]
 

@@ -15,14 +15,14 @@ from tests.support.wired_service import Parts, Pixels
 from visual_memory.schemas.classify_options import ClassifyOptions, Effort, Vote
 from visual_memory.schemas.decision import Decision
 from visual_memory.schemas.errors import EncoderMismatch, InvalidRequest
-from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
+from visual_memory.schemas.explanation import DecisionPreviewRequest, ReplayRequest
 from visual_memory.schemas.image import ImagePatch
 from visual_memory.services.classification.search_voters import WhatIf
 from visual_memory.services.decisions.explanations.explain import Explain
 
 
-def preview_of(**asked: object) -> PreviewRequest:
-    return PreviewRequest.model_validate(asked)
+def preview_of(**asked: object) -> DecisionPreviewRequest:
+    return DecisionPreviewRequest.model_validate(asked)
 
 
 def teach(parts: Parts, labels: Sequence[str], kind: str = "disc") -> list[str]:
@@ -179,7 +179,7 @@ def test_a_preview_of_the_last_alone(parts: Parts) -> None:
 )
 def test_a_preview_says_what_is_wrong(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"image_ids|labels"):
-        PreviewRequest.model_validate(wrong)
+        DecisionPreviewRequest.model_validate(wrong)
 
 
 def test_a_preview_of_too_many_is_refused(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:

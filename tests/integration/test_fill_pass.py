@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 
 from tests.integration.test_remember_pictures import no_odd_ones, odd_picture
-from tests.support.memory_images import units
+from tests.support.memory_images import mute, units
 from tests.support.shape_pictures import KINDS, picture
 from tests.support.two_encoders import ENGINES, FIRST, QUIET, SECOND, Migrating, Tones, migrating, over
 from tests.support.wired_service import Hooked, Killed, Once
@@ -43,7 +43,7 @@ def counts(parts: Migrating, tenant: str | None = None) -> FillCounts:
 def test_what_is_remembered_or_muted_gets_its_vector_and_nothing_else(parts: Migrating) -> None:
     ids = teach(parts, 12)
     muted = Filter({"image_id": ids[0]}).clauses({})
-    assert parts.memory.mutes.mute(parts.tenant, muted) == 1
+    assert mute(parts.memory, parts.tenant, muted) == 1
     [waits] = parts.send(picture("disc"))
     parts.add()
     assert counts(parts) == FillCounts(left=12)

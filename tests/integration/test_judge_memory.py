@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from tests.support.memory_images import image, put, units
+from tests.support.memory_images import image, mute, put, units
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import NEVER, TESTER, Hooked, Killed, Once, Parts
 from visual_memory.schemas.background_job import JobKind, JobState
@@ -232,7 +232,7 @@ def test_each_encoder_has_a_judgement_until_a_removal_which_leaves_that_of_the_o
 def test_another_encoder_s_pass_lets_those_stay_muted_that_were_pruned(parts: Parts) -> None:
     remember(parts, ["cat"] * 20)
     judged(parts)
-    assert parts.memory.mutes.mute(parts.tenant, Filter({"image_id": "image-000"}).clauses({}), 1) == 1
+    assert mute(parts.memory, parts.tenant, Filter({"image_id": "image-000"}).clauses({}), 1) == 1
     active, parts.judgements = (
         parts.judgements,
         StoredJudgements(parts.database, BlobStore(parts.folder / "judgements"), "another"),
@@ -429,7 +429,7 @@ def test_a_memory_is_judged_when_it_was_changed_and_somebody_uses_what_that_says
     parts.amend_image()(parts.tenant, ids[0], ImagePatch(labels=["cat"]))
     assert not due(used=False), "nobody asked for it since"
     assert due()
-    parts.memory.mutes.mute(parts.tenant, Filter({"image_id": ids[1]}).clauses({}))
+    mute(parts.memory, parts.tenant, Filter({"image_id": ids[1]}).clauses({}))
     assert due(), "one is muted"
     remember(parts, ["dog", "cat", "cat", "cat"])
     assert due(), "the same ids and labels with other pictures"

@@ -7,7 +7,7 @@ from tests.support.wired_service import Parts
 from visual_memory.schemas.classify_options import MAX_LABEL_TEXT, MAX_VOTES, ClassifyOptions
 from visual_memory.schemas.decision import Decisions
 from visual_memory.schemas.errors import InvalidFilter, TooLarge
-from visual_memory.schemas.explanation import Intervention, PreviewRequest
+from visual_memory.schemas.explanation import DecisionPreviewRequest, Intervention
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.moments import now
 from visual_memory.schemas.text_rules import LABEL_LENGTH, MAX_LABELS
@@ -72,7 +72,7 @@ def test_a_preview_of_more_than_is_read_at_once_is_refused(parts: Parts) -> None
     made, kept = asked(parts, vectors[:1], k=150, effort="exact"), parts.decisions()
     for _ in range(35):
         parts.keep_made(kept, vectors[:1], made.options, made.decisions)
-    request = PreviewRequest(action=Intervention.MUTE, image_ids=["i000"], last=35)
+    request = DecisionPreviewRequest(action=Intervention.MUTE, image_ids=["i000"], last=35)
     with pytest.raises(TooLarge, match="the latest 35 decisions are over 33,554,432 bytes"):
         parts.explain().preview(parts.tenant, request)
     assert parts.explain().preview(parts.tenant, request.model_copy(update={"last": 3})).touched == 3

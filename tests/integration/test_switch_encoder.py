@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.integration.test_fill_pass import counts, teach
+from tests.support.memory_images import mute
 from tests.support.shape_pictures import picture
 from tests.support.two_encoders import ENGINES, FIRST, QUIET, SECOND, Migrating, Tones, over, vector_names
 from tests.support.wired_service import Hooked, Killed, Once
@@ -50,7 +51,7 @@ def test_what_was_judged_is_judged_anew_before_the_switch_and_keeps_what_was_pru
     ids = teach(parts, 12)
     before = parts.judge()
     assert before is not None
-    parts.memory.mutes.mute(parts.tenant, Filter({"image_id": ids[0]}).clauses({}), 1)
+    mute(parts.memory, parts.tenant, Filter({"image_id": ids[0]}).clauses({}), 1)
     parts.add()
     parts.fill()
     stages: list[str] = []

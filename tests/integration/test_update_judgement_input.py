@@ -9,9 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.memory_images import units
+from tests.support.memory_images import mute, relabel, units
 from tests.support.wired_service import Hooked, Parts
-from visual_memory.schemas.curation_request import CurationRequest
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause, Filter
 from visual_memory.schemas.image import State, StoredImage
@@ -23,7 +22,6 @@ from visual_memory.services.curation.judgement.judge_memory import make_judgemen
 from visual_memory.services.curation.judgement.judgement_input import JudgementInput
 from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
 from visual_memory.services.curation.judgement.vector_cache import VectorCache
-from visual_memory.services.curation.mute_and_relabel import CurateImages
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 LABELS = ("cat", "dog", "animal/owl")
@@ -80,9 +78,9 @@ def move(parts: Parts, kind: str, ids: Sequence[str], number: int) -> None:
         case "put":
             put(parts, ids, number)
         case "relabel":
-            parts.memory.writes.relabel(list(parts.memory.images.get(parts.tenant, ids).values()), [LABELS[number % 3]])
+            relabel(parts.memory, parts.tenant, where, [LABELS[number % 3]])
         case "mute":
-            parts.memory.mutes.mute(parts.tenant, where)
+            mute(parts.memory, parts.tenant, where)
         case "unmute":
             parts.memory.mutes.unmute(parts.tenant, where)
         case "remove":
@@ -90,8 +88,7 @@ def move(parts: Parts, kind: str, ids: Sequence[str], number: int) -> None:
             parts.remove(request)
         case "prune":
             if parts.judgements.current(parts.tenant):
-                prune = CurateImages(parts.memory, parts.judgements, parts.undo_after_removal())
-                prune(parts.tenant, CurationRequest.model_validate({"action": "mute", "wrong_votes": 1 + number % 3}))
+                parts.curate(action="mute", wrong_votes=1 + number % 3)
         case "restart":
             parts.vectors = VectorCache(2**20)
 
@@ -127,7 +124,7 @@ def test_what_did_not_change_is_not_read_again(parts: Parts) -> None:
     put(parts, IDS[20:], 3)
     parts.judge(memory=Hooked(parts.memory, before=read.append))
     assert read.count("pages_with_vectors") == 1, "only what is new"
-    parts.memory.mutes.mute(parts.tenant, [Clause("image_id", FieldType.KEYWORD, (IDS[3],))])
+    mute(parts.memory, parts.tenant, [Clause("image_id", FieldType.KEYWORD, (IDS[3],))])
     read.clear()
     parts.judge(memory=Hooked(parts.memory, before=read.append))
     assert "pages_with_vectors" not in read

@@ -87,7 +87,7 @@ def test_a_removal_while_an_image_is_given_to_its_subject_refuses_it(parts: Part
 
 def test_a_removal_while_a_patch_names_its_subject_refuses_it(parts: Parts) -> None:
     parts.teach(picture("disc"), image_id="one", subject="bob")
-    race = Once("amend", lambda: remove(parts, filter={"subject": "ann"}, block=True))
+    race = Once("change", lambda: remove(parts, filter={"subject": "ann"}, block=True))
     with pytest.raises(Blocked):
         parts.amend_image(memory=Hooked(parts.memory, race))(parts.tenant, "one", ImagePatch(subject="ann"))
     assert "ann" not in {image.subject for image in parts.memory.images.get(parts.tenant, ["one"]).values()}
@@ -143,7 +143,7 @@ def test_a_store_that_took_the_point_but_did_not_say_so_can_be_asked_again(parts
 def test_an_amendment_follows_a_replacement(parts: Parts) -> None:
     new = picture("bars")
     parts.teach(picture("disc"), image_id="one", source="old")
-    race = Once("amend", lambda: parts.send(new, image_id="one", source="new"))
+    race = Once("change", lambda: parts.send(new, image_id="one", source="new"))
     parts.amend_image(memory=Hooked(parts.memory, race))(parts.tenant, "one", ImagePatch(subject="ann"))
     [image] = parts.held("one")
     assert (image.content_hash, image.source, image.subject) == (sha256(new).hexdigest(), "new", "ann")
@@ -153,7 +153,7 @@ def test_an_amendment_that_never_gets_a_turn_says_so(parts: Parts) -> None:
     parts.teach(picture("disc"), image_id="one")
 
     def replace(name: str) -> None:
-        if name == "amend":
+        if name == "change":
             parts.send(picture("disc"), image_id="one")
 
     with pytest.raises(Conflict, match="send the change again"):
@@ -220,6 +220,6 @@ def test_a_mark_between_look_and_write_refuses_too(parts: Parts) -> None:
             parts.send(sent, image_id="one", subject="bob", accept=parts.accept(memory=Hooked(parts.memory, race)))
         parts.memory.marks.clear(parts.tenant, ["r"])
         assert (parts.held("one"), parts.files()) == (before, files)
-    race = Once("amend", lambda: parts.memory.marks.mark(parts.tenant, [], "r"))
+    race = Once("change", lambda: parts.memory.marks.mark(parts.tenant, [], "r"))
     with pytest.raises(BeingRemoved):
         parts.amend_image(memory=Hooked(parts.memory, race))(parts.tenant, "one", ImagePatch(subject="bob"))

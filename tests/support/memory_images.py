@@ -18,9 +18,10 @@ from tests.support.running_service import stand_still
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause, Filter
 from visual_memory.schemas.image import State, StoredImage
-from visual_memory.services.memory.conditional_writes import PutResult
+from visual_memory.services.changes.plan_actions import Plan, plan_mute, plan_relabel
+from visual_memory.services.memory.conditional_writes import PutResult, with_new_revisions
 from visual_memory.services.memory.memory_facade import Memory
-from visual_memory.services.memory.points.point_filters import marked_by
+from visual_memory.services.memory.points.point_filters import in_state, marked_by
 from visual_memory.services.memory.store_embeddings import NotRemembered
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.vector_engines.engine_owner_client import EngineOwnerClient
@@ -51,6 +52,25 @@ def image(tenant: str, image_id: str, **fields: Any) -> StoredImage:
 def put(memory: Memory, images: Sequence[StoredImage]) -> PutResult:
     """Put images of one tenant, in the place of what is there."""
     return memory.writes.put(images, memory.images.get(images[0].tenant, [each.image_id for each in images]))
+
+
+def mute(memory: Memory, tenant: str, clauses: Sequence[Clause], wrong_votes: int | None = None) -> int:
+    """Mute the remembered images that meet a filter, without a record; their number."""
+    return _change(memory, tenant, clauses, plan_mute(wrong_votes))
+
+
+def relabel(memory: Memory, tenant: str, clauses: Sequence[Clause], labels: Sequence[str]) -> int:
+    """Relabel the images that meet a filter, without a record; their number."""
+    return _change(memory, tenant, clauses, plan_relabel(labels))
+
+
+def _change(memory: Memory, tenant: str, clauses: Sequence[Clause], plan: Plan) -> int:
+    changed = 0
+    for page in memory.images.pages(tenant, [*clauses, in_state(*plan.states)], 1000):
+        pairs = with_new_revisions([(image, plan.becomes(image)) for image in page])
+        after = memory.writes.change(pairs, plan.fields) if pairs else {}
+        changed += sum(after[image.image_id].revision == becomes.revision for image, becomes in pairs)
+    return changed
 
 
 def delete_marked(memory: Memory, tenant: str, removal_id: str) -> None:

@@ -20,12 +20,14 @@ from sqlalchemy import Connection
 from tests.support.databases import with_tables
 from tests.support.encoder_specs import spec
 from tests.support.failing_sandbox import FailingSandbox
+from visual_memory.schemas.change import Change
 from visual_memory.schemas.classify_options import ClassifyOptions, Prune
+from visual_memory.schemas.curation_request import CurationRequest
 from visual_memory.schemas.decision import Decision, Decisions
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import EncoderMismatch
 from visual_memory.schemas.field_types import FieldType
-from visual_memory.schemas.image import Accepted, ImageFields, StoredImage
+from visual_memory.schemas.image import Accepted, ImageFields, ImagePatch, StoredImage
 from visual_memory.schemas.judgement import Judgement
 from visual_memory.schemas.labels import LabelCheck
 from visual_memory.schemas.receipt import Requester
@@ -37,6 +39,7 @@ from visual_memory.services.backup.open_backup import open_backup
 from visual_memory.services.backup.restore_backup import RestoreResult
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.bootstrap.restore_command import wire_restore
+from visual_memory.services.bootstrap.wiring.wire_changes import Changes, wire_changes
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
 from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts, receipts_of
 from visual_memory.services.bootstrap.wiring.wire_records import records_of
@@ -49,7 +52,6 @@ from visual_memory.services.bootstrap.wiring.wire_removal import (
 )
 from visual_memory.services.bootstrap.wiring.wire_use_cases import (
     wire_accept,
-    wire_amend_image,
     wire_classify,
     wire_judge,
     wire_remember,
@@ -73,12 +75,12 @@ from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress
 from visual_memory.services.intake.accept_pictures import AcceptPictures, Upload
-from visual_memory.services.intake.amend_image import AmendImage
 from visual_memory.services.intake.load_thumbnail import LoadThumbnail
 from visual_memory.services.intake.remember_pictures import RememberPictures
 from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.erasure.erase_removed_data import EraseRemovedData
 from visual_memory.services.removal.intake_contract import IntakeQueue, NoIntake
+from visual_memory.services.removal.removal_records import RemovalRecords
 from visual_memory.services.removal.steps.removal_steps import RemovalSteps
 from visual_memory.services.removal.verify_removals import VerifyRemovals
 from visual_memory.services.settings import Settings
@@ -91,6 +93,7 @@ KEY = bytes(32)
 LIFETIMES = {"short-lived": timedelta(days=30)}
 TESTER = Requester(name="a test")
 NEVER = timedelta(hours=1)
+LEASE = timedelta(minutes=1)
 AT_ONCE = timedelta(0)
 
 
@@ -283,8 +286,25 @@ class Parts:
         held, stores = cast(Memory, memory or self.memory), self.stores(pictures=pictures)
         return wire_accept(self.settings, held, stores, self.decoder, self._enqueue)
 
-    def amend_image(self, memory: object = None) -> AmendImage:
-        return wire_amend_image(self.settings, cast(Memory, memory or self.memory), self.stores())
+    def changes(self, memory: object = None, database: object = None, gate: LabelCheck = LabelCheck.OFF) -> Changes:
+        """Changes that can be undone."""
+        stores = self.stores(settings=self._with(gate))
+        if database is not None:
+            stores = replace(stores, removals=RemovalRecords(cast(Database, database)))
+        return wire_changes(self.settings, cast(Memory, memory or self.memory), stores, LEASE)
+
+    def curate(self, memory: object = None, database: object = None, **asked: Any) -> Change:
+        """Mute, unmute or relabel, as a request asks."""
+        use_case, request = self.changes(memory, database).change, CurationRequest.model_validate(asked)
+        return use_case(self.tenant, use_case.of_curation(self.tenant, request), "a test")
+
+    def amend_image(self, memory: object = None) -> Callable[..., StoredImage]:
+        amend, by = self.changes(memory).amend_image, "a test"
+
+        def amended(tenant: str, image_id: str, patch: ImagePatch, **options: Any) -> StoredImage:
+            return amend(tenant, image_id, patch, by, **options).image
+
+        return amended
 
     def look(self, image_id: str, memory: object = None, pictures: object = None) -> bytes:
         """Ask for an image's thumbnail, as the API does."""

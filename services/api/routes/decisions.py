@@ -9,9 +9,9 @@ from visual_memory.schemas.background_job import JobKind
 from visual_memory.schemas.explanation import (
     MAX_LAST,
     Counterfactual,
+    DecisionPreview,
+    DecisionPreviewRequest,
     Influence,
-    Preview,
-    PreviewRequest,
     Replay,
     ReplayRequest,
 )
@@ -49,7 +49,7 @@ def decisions(
 
 @router.post("/decisions/preview")
 @requires_scope(Scope.READ)
-def preview(caller: CallerDep, service: ServiceDep, request: PreviewRequest) -> Preview:
+def preview(caller: CallerDep, service: ServiceDep, request: DecisionPreviewRequest) -> DecisionPreview:
     """Return which of the latest decisions would change if images were muted, relabelled or removed."""
     if request.filter is not None:
         caller.log_subjects(request.filter)

@@ -134,11 +134,18 @@ def amend(
 ) -> Image | Accepted:
     """Change labels and fields; votes change at once. Returns the image, or only its state without the scope `read`.
 
+    The header `Visual-Memory-Change` is the id of the change, which `POST /v1/changes/{id}/undo` takes back; there is
+    none where the image is already as the patch says.
+
     With `If-Match` only if the image is unchanged. An earlier expiry than before needs the scope `remove` too.
     """
-    with caller.recorded_action("amend", images=1):
+    with caller.recorded_action("amend", images=1) as fields:
         may_expire = caller.key.may(Scope.REMOVE)
-        amended = service.amend_image(caller.tenant, image_id, patch, etags, may_expire=may_expire)
+        made = service.changes.amend_image(caller.tenant, image_id, patch, caller.name, etags, may_expire=may_expire)
+        fields["change"] = made.change
+    amended = made.image
+    if made.change is not None:
+        response.headers["Visual-Memory-Change"] = made.change
     response.headers["ETag"] = amended.etag
     if not caller.key.may(Scope.READ):
         return Accepted(image_id=image_id, state=amended.state)

@@ -12,6 +12,7 @@ from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.access.signing_secret import Secret
 from visual_memory.services.bootstrap.wiring.wire_intake import intake_redis, streams_of
 from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts, receipts_of
+from visual_memory.services.changes.remove_from_changes import RemoveFromChanges
 from visual_memory.services.curation.check_labels_of_new_images import CheckLabels
 from visual_memory.services.curation.judgement.search_missing_neighbours import SearchMissingNeighbours
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
@@ -85,6 +86,7 @@ class Stores:
     explanation_jobs: ExplanationJobs
     undo_after_removal: UndoAfterRemoval
     publish: Publish
+    remove_from_changes: RemoveFromChanges
 
     @property
     def remove_from_decisions(self) -> RemoveFromDecisions:
@@ -99,6 +101,7 @@ class Stores:
             self.evaluations.remove_covered,
             self.remove_from_decisions.remove_covered,
             self.explanation_jobs.remove_covered,
+            self.remove_from_changes.remove_covered,
         )
 
 
@@ -140,6 +143,7 @@ def wire_stores(
         explanation_jobs=explanation_jobs,
         undo_after_removal=undo_after_removal,
         publish=publish,
+        remove_from_changes=RemoveFromChanges(database, memory, blocks),
     )
 
 
@@ -206,6 +210,7 @@ def wire_removal_steps(memory: Memory, stores: Stores, lease: timedelta, *furthe
         lease_duration=lease,
         before_delete=(stores.remove_from_decisions.note_vectors,),
         hooks=(*stores.removal_hooks, *further),
+        count_derived=(stores.remove_from_changes.count_covered,),
         keep=removals.leases.kept_alive,
     )
 
@@ -223,6 +228,7 @@ def wire_verify_removals(memory: Memory, stores: Stores) -> VerifyRemovals:
         receipt_log=receipts.log,
         mirroring=receipts.mirroring,
         check_receipt=receipts.check(),
+        changes=stores.remove_from_changes,
         hooks=stores.removal_hooks,
     )
 

@@ -1,4 +1,4 @@
-"""Wire the use cases that several processes share: accept, amend, remember, classify and judge."""
+"""Wire the use cases that several processes share: accept, remember, classify and judge."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,6 @@ from visual_memory.services.evaluation.evaluation_job import RunEvaluation
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs, Work
 from visual_memory.services.intake.accept_pictures import AcceptPictures
-from visual_memory.services.intake.amend_image import AmendImage
 from visual_memory.services.intake.execute_put_plan import PutImages
 from visual_memory.services.intake.remember_pictures import EmbedWithOthers, RememberPictures, no_other_encoders
 from visual_memory.services.intake.retention_limits import RetentionLimits
@@ -57,12 +56,6 @@ def wire_accept(
     retention = RetentionLimits(settings.retention)
     put = PutImages(memory, stores.pictures, stores.blocks, settings.metadata, retention, check_clock)
     return AcceptPictures(put, decoder, enqueue, stores.publish)
-
-
-def wire_amend_image(settings: Settings, memory: Memory, stores: Stores) -> AmendImage:
-    """Wire changing the labels and fields of stored images."""
-    retention = RetentionLimits(settings.retention)
-    return AmendImage(memory, stores.pictures, stores.blocks, settings.metadata, retention, stores.publish)
 
 
 def wire_remember(

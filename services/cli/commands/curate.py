@@ -1,4 +1,4 @@
-"""The group `curate`: mute, unmute, relabel or remove images by filter or by suspicion."""
+"""The group `curate`: mute, unmute, relabel or remove images by filter or by suspicion; list and undo changes."""
 
 from collections import defaultdict
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +27,7 @@ from visual_memory.services.cli.shared_options import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from visual_memory.schemas.change import Change
     from visual_memory.schemas.curation_request import CurationRequest
     from visual_memory.schemas.filter import Filter
     from visual_memory.schemas.judgement import Suspect
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 MAX_SUSPECTS = 1000
 MAX_CHANGED_LISTED = 5
 
-app = typer.Typer(help="Mute, unmute, relabel or remove images.", no_args_is_help=True)
+app = typer.Typer(help="Mute, unmute, relabel or remove images; list changes and undo them.", no_args_is_help=True)
 
 SuspectsOf = Annotated[str | None, typer.Option("--suspects", help="The suspects of a kind, instead of a filter.")]
 Top = Annotated[int, typer.Option(help="With --suspects: how many, the strongest first.", min=1, max=MAX_SUSPECTS)]
@@ -147,6 +148,57 @@ def remove(
             remove_with_receipt(client, RemovalRequest(filter=where, reason=reason), yes=yes, as_json=as_json)
 
 
+@app.command()
+def history(
+    limit: Annotated[int, typer.Option(help="How many, the latest first.", min=1, max=1000)] = 20,
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the changes of images, the latest first."""
+    with exit_on_error(), connect(url, key) as client:
+        found = client.changes(limit=limit)
+    for each in found.data:
+        if as_json:
+            print_json(each.model_dump(mode="json"))
+        else:
+            typer.echo(_line(each))
+
+
+@app.command()
+def undo(
+    change_id: Annotated[str, typer.Argument(help="The change's id, as `curate history` lists it.")],
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Undo a change; images that changed again since stay as they are. To bring it back, undo the undo."""
+    with exit_on_error(), connect(url, key) as client:
+        made = client.undo(change_id)
+    if as_json:
+        print_json(made.model_dump(mode="json"))
+        return
+    skipped = f", {made.skipped} left as they are: they changed again since, or are gone" * bool(made.skipped)
+    typer.echo(f"{made.images} images changed back{skipped}")
+    _print_how_to_undo(made)
+
+
+def _line(change: "Change") -> str:
+    """A change in one line."""
+    notes = [f"undoes {change.undoes}" * bool(change.undoes), f"skipped {change.skipped}" * bool(change.skipped)]
+    notes += [change.state.value * (change.state.value != "done")]
+    notes += [f"undone by {change.undone_by}" * bool(change.undone_by)]
+    said = "".join(f", {note}" for note in notes if note)
+    return (
+        f"{change.id}  {change.made_at:%Y-%m-%d %H:%M}  {change.action}  {change.images} images, by {change.by}{said}"
+    )
+
+
+def _print_how_to_undo(change: "Change") -> None:
+    if change.images:
+        typer.echo(f"to undo it: visual-memory curate undo {change.id}")
+
+
 def _filters(client: "Client", suspects_of: str | None, top: int, where: "Filter") -> "list[Filter]":
     """The given filter, or filters for the strongest suspects of a kind, whose ids may not fit into one."""
     from visual_memory.schemas.filter import filters_by_image_ids
@@ -179,7 +231,7 @@ def _curate(client: "Client", requests: "list[CurationRequest]", yes: bool, as_j
     from visual_memory.schemas.curation_request import Action
 
     for request in requests:
-        would = client.curate(request.model_copy(update={"dry_run": True}))
+        would = client.preview_curation(request)
         if not as_json:
             as_what = f" as {' and '.join(request.labels)}" if request.labels else ""
             typer.echo(f"{request.action}{as_what}: {would.images} images")
@@ -187,11 +239,13 @@ def _curate(client: "Client", requests: "list[CurationRequest]", yes: bool, as_j
             _print_preview(client, request.model_dump(include={"action", "filter", "labels"}))
     if not yes and not typer.confirm("Do it?"):
         raise typer.Exit(FAILED)
-    changed = sum(client.curate(request).images for request in requests)
+    made = [client.curate(request) for request in requests]
     if as_json:
-        print_json({"images": changed})
-    else:
-        typer.echo(f"{changed} images changed")
+        print_json({"images": sum(each.images for each in made), "changes": [each.id for each in made]})
+        return
+    typer.echo(f"{sum(each.images for each in made)} images changed")
+    for each in made:
+        _print_how_to_undo(each)
 
 
 def _print_preview(client: "Client", intervention: "Mapping[str, object]") -> None:
@@ -199,14 +253,14 @@ def _print_preview(client: "Client", intervention: "Mapping[str, object]") -> No
 
     Args:
         client: of the service.
-        intervention: `PreviewRequest` as a dictionary.
+        intervention: `DecisionPreviewRequest` as a dictionary.
     """
     from visual_memory.schemas.errors import Forbidden, InvalidRequest
-    from visual_memory.schemas.explanation import PreviewRequest
+    from visual_memory.schemas.explanation import DecisionPreviewRequest
     from visual_memory.services.cli.terminal_output import console
 
     try:
-        preview = client.preview_change(PreviewRequest.model_validate(intervention))
+        preview = client.preview_change(DecisionPreviewRequest.model_validate(intervention))
     except Forbidden:
         return
     except InvalidRequest as error:

@@ -27,6 +27,6 @@ def export(
         print_json(vars(exported))
         return
     counts = f"{exported.images} images, {exported.pictures} pictures, {exported.decisions} stored decisions"
-    typer.echo(f"{file}: {counts}, {exported.waiting} entries of the intake")
+    typer.echo(f"{file}: {counts}, {exported.changes} former states, {exported.waiting} entries of the intake")
     if exported.refused:
         typer.echo("A removal refuses this subject from now on.")

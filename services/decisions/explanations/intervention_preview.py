@@ -9,7 +9,7 @@ import numpy as np
 from visual_memory.schemas.classify_options import MAX_VOTES, ClassifyOptions
 from visual_memory.schemas.decision import Decision
 from visual_memory.schemas.errors import InvalidRequest, TooLarge
-from visual_memory.schemas.explanation import LabelChange, Preview, PreviewRequest
+from visual_memory.schemas.explanation import DecisionPreview, DecisionPreviewRequest, LabelChange
 from visual_memory.schemas.filter import MAX_VALUES
 from visual_memory.schemas.stored_decision import StoredDecision
 from visual_memory.services.classification.search_voters import WhatIf
@@ -38,7 +38,7 @@ class PreviewIntervention:
     again: ClassifyAgain
     decisions: StoredDecisions
 
-    def __call__(self, tenant: str, request: PreviewRequest) -> Preview:
+    def __call__(self, tenant: str, request: DecisionPreviewRequest) -> DecisionPreview:
         """Vote again on the latest stored decisions, with and without the intervention.
 
         Both labels are of today's memory, so that only the intervention tells them apart; they are those of the vote,
@@ -70,7 +70,7 @@ class PreviewIntervention:
                 if old.label != new.label
             ]
         changed.sort(key=lambda change: change.id, reverse=True)
-        return Preview(images=len(ids), decisions=looked_at, touched=touched, changed=changed)
+        return DecisionPreview(images=len(ids), decisions=looked_at, touched=touched, changed=changed)
 
     def _batches(self, stored: Iterable[StoredDecision]) -> Iterator[list[_StoredQuery]]:
         """The queries by known encoders, in batches that one search serves; without the decisions themselves."""
@@ -84,7 +84,7 @@ class PreviewIntervention:
                 step = max(1, MAX_VOTES // group[0].options.k)
                 yield from (group[start : start + step] for start in range(0, len(group), step))
 
-    def _covered(self, tenant: str, request: PreviewRequest) -> list[str]:
+    def _covered(self, tenant: str, request: DecisionPreviewRequest) -> list[str]:
         """The ids of the images that the intervention covers."""
         memory = self.again.memory
         if request.filter is None:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
@@ -380,12 +381,21 @@ changes = Table(
     Column("id", String, primary_key=True),  # sorts by when it was made
     Column("tenant", String, nullable=False),
     Column("action", String, nullable=False),
+    Column("state", String, nullable=False),  # running, done or interrupted
     Column("requested_by", String, nullable=False),
-    Column("made_at", Moment, nullable=False),
-    Column("images", BigInteger, nullable=False),
+    Column("made_at", Moment, nullable=False, index=True),
+    Column("images", BigInteger, nullable=False),  # that were changed
+    Column("skipped", BigInteger, nullable=False),  # that were left as they are
+    Column("undoes", String),  # the change that it took back
     Column("undone_at", Moment),
     Column("undone_by", String),
     Index(None, "tenant", "id"),
+    Index(
+        "ix_changes_running",
+        "tenant",
+        sqlite_where=text("state = 'running'"),
+        postgresql_where=text("state = 'running'"),
+    ),
 )
 
 changed_images = Table(
@@ -396,8 +406,25 @@ changed_images = Table(
     Column("tenant", String, nullable=False),
     Column("picture", String, nullable=False),  # the key of its picture: what came later is not changed
     Column("before", Json, nullable=False),  # the fields that were changed, as they were
+    Column("state", String),  # that the change gave it; NULL: it changed labels or fields
     Column("revision", BigInteger, nullable=False),  # of the image after the change
+    Column("applied", Boolean, nullable=False),  # whether it is known to be changed; rows are written before images
     Index(None, "tenant", "image_id"),
+)
+
+change_mentions = Table(
+    "change_mentions",  # of values of former fields, so that a removal that names such a value finds them
+    metadata,
+    Column("mention", BigInteger, primary_key=True),  # see `services.changes.change_mentions`
+    Column("change", String, primary_key=True),
+    Column("image_id", String, primary_key=True),
+    ForeignKeyConstraint(
+        ["change", "image_id"],
+        [changed_images.c.change, changed_images.c.image_id],
+        name="fk_change_mentions_changed_images",
+        ondelete="CASCADE",
+    ),
+    Index(None, "change", "image_id"),
 )
 
 review_marks = Table(

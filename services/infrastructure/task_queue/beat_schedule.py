@@ -16,11 +16,14 @@ from visual_memory.services.infrastructure.task_queue.task_names import (
     START_JUDGEMENTS,
     SWEEP_IMAGES,
     SWEEP_JOBS,
+    TRIM_CHANGES,
 )
 from visual_memory.services.settings import WorkerSettings
 
 LOOK_SECONDS = 60
 """Interval of the tasks that check stored records for what is due."""
+TRIM_SECONDS = 600
+"""Interval of the task that deletes old changes."""
 EXPIRES_SECONDS = 60
 """Seconds after which an unconsumed message expires, so that none pile up while workers are stopped."""
 ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
@@ -35,7 +38,7 @@ def beat_schedule(worker: WorkerSettings, curate_seconds: int) -> dict[str, dict
         curate_seconds: interval of checks for whether a memory is due to be judged; 0: never.
     """
     sweeps = dict.fromkeys((SWEEP_IMAGES, SWEEP_JOBS, RESUME_REMOVALS), worker.sweep_seconds)
-    every = {**sweeps, EXPIRE: LOOK_SECONDS, START_JUDGEMENTS: curate_seconds}
+    every = {**sweeps, EXPIRE: LOOK_SECONDS, TRIM_CHANGES: TRIM_SECONDS, START_JUDGEMENTS: curate_seconds}
     return {task.rpartition(".")[2]: _entry(task, seconds) for task, seconds in every.items() if seconds}
 
 

@@ -18,10 +18,13 @@ SWEEP_JOBS = "visual_memory.sweep_jobs"
 RESUME_REMOVALS = "visual_memory.resume_removals"
 EXPIRE = "visual_memory.expire"
 START_JUDGEMENTS = "visual_memory.start_judgements"
+TRIM_CHANGES = "visual_memory.trim_changes"
 
 QUEUE_OF = {
     REMEMBER: REMEMBER_QUEUE,
     RUN_JOBS: JOB_QUEUE,
-    **dict.fromkeys((SWEEP_IMAGES, SWEEP_JOBS, RESUME_REMOVALS, EXPIRE, START_JUDGEMENTS), PERIODIC_QUEUE),
+    **dict.fromkeys(
+        (SWEEP_IMAGES, SWEEP_JOBS, RESUME_REMOVALS, EXPIRE, START_JUDGEMENTS, TRIM_CHANGES), PERIODIC_QUEUE
+    ),
 }
 """The queue of each task; messages for other tasks are dropped."""

@@ -37,14 +37,14 @@ def same_pictures(
     return within(tenants.pop(), [pictures, *clauses], vector)
 
 
-def unamended(images: Sequence[StoredImage]) -> PointFilter:
+def unamended(images: Sequence[StoredImage], clauses: Sequence[Clause] = ()) -> PointFilter:
     """Select images that still have the picture and the revision they were read with, and no mark of a removal."""
     revisions = {image.revision for image in images}
     if len(revisions) != 1:
         raise ValueError(f"images of one revision were expected, not of {sorted(revisions)}")
     revision = revisions.pop()
     read = Clause("revision", FieldType.INTEGER, (revision,) if revision else (), negated=not revision)
-    return same_pictures(images, [read, UNMARKED])
+    return same_pictures(images, [read, UNMARKED, *clauses])
 
 
 def expired_of_every_tenant(moment: datetime) -> PointFilter:

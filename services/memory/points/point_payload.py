@@ -18,6 +18,10 @@ from visual_memory.services.vector_engines.engine_contract import Payload, Point
 
 Item = TypeVar("Item")
 AMENDABLE = ("labels", "file_name", "source", "subject", "captured_at", "expires_at", "metadata")
+DERIVED = ("label_paths", "history", "known_since")
+"""What follows from the labels."""
+STANDING = ("state", "doubt", "pruned_from", "reason", "objectors")
+"""Whether an image votes, and what the service found against that."""
 
 VECTOR_ONLY = MappingProxyType({"vector_only": True})
 """The image came as a vector, as a payload to set."""
@@ -36,10 +40,15 @@ def flag_vector_only(point: Point) -> Point:
     return point if has_picture(point.payload["picture"]) else replace(point, payload=point.payload | VECTOR_ONLY)
 
 
-def amendment(image: StoredImage, fields: Iterable[str] = AMENDABLE) -> Payload:
-    """The fields that callers may change and those derived from them, as a payload to set; None clears a field."""
-    values = _fields(image)
-    return {field: values[field] for field in (*fields, "label_paths", "history", "known_since")}
+def fields_to_set(image: StoredImage, fields: Iterable[str]) -> Payload:
+    """Some fields as a payload to set, and those derived from labels; None clears a field.
+
+    Args:
+        image: with the new values.
+        fields: of `AMENDABLE` and `STANDING`.
+    """
+    values, named = _fields(image), [*fields]
+    return {field: values[field] for field in (*named, *(DERIVED if "labels" in named else ()))}
 
 
 def to_image(payload: Payload) -> StoredImage:

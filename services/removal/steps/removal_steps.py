@@ -35,6 +35,7 @@ from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.receipts.receipt_log import DuplicateEntry
 from visual_memory.services.removal.covered_image_records import (
     EVERYTHING,
+    CoveredImage,
     CoveredImageRecords,
     CoveredImages,
     MarkedImage,
@@ -67,6 +68,7 @@ class RemovalSteps:
         before_delete: called with the tenant and the removal's id after everything covered is recorded, before
             anything is deleted.
         hooks: called with everything that is covered, after its points and pictures are deleted.
+        count_derived: count what is left of what the hooks delete, for the images of a page.
         keep: renews a lease during a step, however long it takes.
         sleep: waits a number of seconds.
     """
@@ -82,6 +84,7 @@ class RemovalSteps:
     lease_duration: timedelta
     before_delete: Sequence[Callable[[str, str], object]] = ()
     hooks: Sequence[RemovalHook] = ()
+    count_derived: Sequence[Callable[[str, Sequence[CoveredImage]], int]] = ()
     keep: Callable[[Lease], AbstractContextManager[object]] = nullcontext
     sleep: Callable[[float], object] = time.sleep
 
@@ -171,7 +174,7 @@ class RemovalSteps:
         covered = CoveredImages(partial(self._covered_pages, state, lease), state.removal.filter or EVERYTHING)
         for hook in self.hooks:
             hook(state.tenant, covered)
-        remaining = CountRemaining(self.memory, self.mark)(state, self._covered_pages(state, lease))
+        remaining = CountRemaining(self.memory, self.mark, self.count_derived)(state, self._covered_pages(state, lease))
         if remaining:
             log.info("removal %s: %d images came in meanwhile and are removed too", state.id, remaining)
             self._mark_again(state, lease)

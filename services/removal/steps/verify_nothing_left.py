@@ -1,6 +1,6 @@
 """Count the images that a removal covers and that still exist after its deletion."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from visual_memory.schemas.field_types import FieldType
@@ -14,10 +14,15 @@ from visual_memory.services.removal.steps.mark_covered_images import MarkCovered
 
 @dataclass(frozen=True)
 class CountRemaining:
-    """Counts the images that a removal still has to delete."""
+    """Counts the images that a removal still has to delete.
+
+    Attributes:
+        count_derived: count records that still describe some covered images.
+    """
 
     memory: Memory
     mark: MarkCoveredImages
+    count_derived: Sequence[Callable[[str, Sequence[CoveredImage]], int]] = ()
 
     def __call__(self, state: RemovalState, pages: Iterable[Sequence[CoveredImage]]) -> int:
         """The number of covered images that exist: by the filter, by the mark, by the intake, by the records' pages.
@@ -33,4 +38,5 @@ class CountRemaining:
             stored = self.memory.images.get(state.tenant, [image.image_id for image in page])
             pictures = {image.picture for image in stored.values()}
             remaining += sum(image.picture in pictures for image in page)
+            remaining += sum(count(state.tenant, page) for count in self.count_derived)
         return remaining

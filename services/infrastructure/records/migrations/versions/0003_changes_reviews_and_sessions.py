@@ -1,7 +1,7 @@
 """Add changes that can be undone, reviews, sessions, usage, backups, cancelled jobs, progress of removals."""
 
 from alembic import op
-from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, PrimaryKeyConstraint, String, text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKeyConstraint, PrimaryKeyConstraint, String, text
 
 from visual_memory.services.infrastructure.records.column_types import Json, Moment
 
@@ -18,12 +18,24 @@ def upgrade() -> None:
         Column("id", String(), nullable=False),
         Column("tenant", String(), nullable=False),
         Column("action", String(), nullable=False),
+        Column("state", String(), nullable=False),
         Column("requested_by", String(), nullable=False),
         Column("made_at", Moment(), nullable=False),
         Column("images", BigInteger(), nullable=False),
+        Column("skipped", BigInteger(), nullable=False),
+        Column("undoes", String(), nullable=True),
         Column("undone_at", Moment(), nullable=True),
         Column("undone_by", String(), nullable=True),
         PrimaryKeyConstraint("id", name="pk_changes"),
+    )
+    op.create_index("ix_changes_made_at", "changes", ["made_at"], unique=False)
+    op.create_index(
+        "ix_changes_running",
+        "changes",
+        ["tenant"],
+        unique=False,
+        sqlite_where=text("state = 'running'"),
+        postgresql_where=text("state = 'running'"),
     )
     op.create_index("ix_changes_tenant_id", "changes", ["tenant", "id"], unique=False)
     op.create_table(
@@ -60,11 +72,27 @@ def upgrade() -> None:
         Column("tenant", String(), nullable=False),
         Column("picture", String(), nullable=False),
         Column("before", Json, nullable=False),
+        Column("state", String(), nullable=True),
         Column("revision", BigInteger(), nullable=False),
+        Column("applied", Boolean(), nullable=False),
         ForeignKeyConstraint(["change"], ["changes.id"], name="fk_changed_images_change", ondelete="CASCADE"),
         PrimaryKeyConstraint("change", "image_id", name="pk_changed_images"),
     )
     op.create_index("ix_changed_images_tenant_image_id", "changed_images", ["tenant", "image_id"], unique=False)
+    op.create_table(
+        "change_mentions",
+        Column("mention", BigInteger(), nullable=False),
+        Column("change", String(), nullable=False),
+        Column("image_id", String(), nullable=False),
+        ForeignKeyConstraint(
+            ["change", "image_id"],
+            ["changed_images.change", "changed_images.image_id"],
+            name="fk_change_mentions_changed_images",
+            ondelete="CASCADE",
+        ),
+        PrimaryKeyConstraint("mention", "change", "image_id", name="pk_change_mentions"),
+    )
+    op.create_index("ix_change_mentions_change_image_id", "change_mentions", ["change", "image_id"], unique=False)
     op.create_table(
         "login_links",
         Column("digest", String(), nullable=False),

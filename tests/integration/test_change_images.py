@@ -7,24 +7,32 @@ import pytest
 from tests.support.memory_images import reject
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import AT_ONCE, Hooked, Once, Parts, Pixels
-from visual_memory.schemas.curation_request import Action, CurationRequest
-from visual_memory.schemas.errors import Conflict, InvalidFilter, InvalidRequest
+from visual_memory.schemas.change import ChangePreview, ChangeState
+from visual_memory.schemas.curation_request import CurationRequest
+from visual_memory.schemas.errors import Conflict, InvalidFilter, NotJudged
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import Doubt, State
 from visual_memory.schemas.labels import LabelCheck
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.curation.mute_and_relabel import CurateImages
 from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.vector_engines.engine_contract import Engine
 
 
 def curate(parts: Parts, action: str, memory: object = None, **asked: object) -> int:
-    request = CurationRequest.model_validate({"action": action, **asked})
-    done = CurateImages(cast(Memory, memory or parts.memory), parts.judgements, parts.undo_after_removal())(
-        parts.tenant, request
-    )
-    assert done.action is Action(action)
+    """How many images were changed."""
+    done = parts.curate(memory, action=action, **asked)
+    assert (done.action, done.state) == (action, ChangeState.DONE)
     return done.images
+
+
+def preview(parts: Parts, action: str, **asked: object) -> ChangePreview:
+    use_cases, request = parts.changes(), CurationRequest.model_validate({"action": action, **asked})
+    return use_cases.preview(parts.tenant, use_cases.change.of_curation(parts.tenant, request), may_read=True)
+
+
+def would(parts: Parts, action: str, **asked: object) -> int:
+    """How many images would be changed."""
+    return preview(parts, action, **asked).images
 
 
 def remove(parts: Parts, **condition: object) -> None:
@@ -40,12 +48,12 @@ def test_muted_images_are_silent_until_they_are_unmuted(parts: Parts) -> None:
     one, two = parts.teach(picture("disc"), picture("disc"), source="north")
     [other] = parts.teach(picture("disc"), source="south")
     where = {"filter": {"source": "north"}}
-    assert curate(parts, "mute", **where, dry_run=True) == 2
+    assert would(parts, "mute", **where) == 2
     assert parts.voters(picture("disc")) == {one, two, other}
     assert curate(parts, "mute", **where) == 2
     assert curate(parts, "mute", **where) == 0
     assert parts.voters(picture("disc")) == {other}
-    assert curate(parts, "unmute", **where, dry_run=True) == 2
+    assert would(parts, "unmute", **where) == 2
     assert curate(parts, "unmute", filter={"state": "muted"}) == 2
     assert parts.voters(picture("disc")) == {one, two, other}
 
@@ -54,7 +62,7 @@ def test_relabelled_images_vote_for_the_new_labels_and_all_above_them(parts: Par
     ids = parts.teach(picture("disc"), picture("disc"), labels=["dog"])
     assert curate(parts, "relabel", filter={"labels": "dog"}, labels=["animal/cat", "pet"]) == 2
     assert {each.label for each in parts.ask(picture("disc")).shares} == {"animal/cat", "pet"}
-    assert curate(parts, "relabel", filter={"labels": "animal"}, labels=["x"], dry_run=True) == 2
+    assert would(parts, "relabel", filter={"labels": "animal"}, labels=["x"]) == 2
     assert [image.labels for image in parts.held(*ids)] == [["animal/cat", "pet"]] * 2
 
 
@@ -99,7 +107,7 @@ def test_a_request_that_cannot_be_meant_is_refused(asked: dict[str, object], sai
 def test_a_filter_of_unknown_fields_or_votes_that_nobody_counted_are_refused(parts: Parts) -> None:
     with pytest.raises(InvalidFilter, match="no field 'colour'"):
         curate(parts, "mute", filter={"colour": "red"})
-    with pytest.raises(InvalidRequest, match="POST /v1/judgements"):
+    with pytest.raises(NotJudged, match="POST /v1/judgements"):
         curate(parts, "mute", wrong_votes=3)
 
 
@@ -119,7 +127,7 @@ def test_what_was_muted_for_its_wrong_votes_votes_again_where_a_removal_leaves_t
     first, *others = parts.teach(*(picture("disc") for _ in range(3)), labels=["disc"], subject="ann")
     parts.judge()
     assert curate(parts, "mute", wrong_votes=6, filter={"labels": "cross"}) == 0, "both must hold"
-    assert curate(parts, "mute", wrong_votes=6, dry_run=True) == 1
+    assert would(parts, "mute", wrong_votes=6) == 1
     assert curate(parts, "mute", wrong_votes=6) == 1
     assert [(image.state, image.doubt) for image in parts.held(odd)] == [(State.MUTED, Doubt.PRUNED)]
     if judged_between:
@@ -147,7 +155,7 @@ def test_a_removal_while_it_is_muted_by_wrong_votes_leaves_it_to_vote(parts: Par
     odd = mislabelled(parts)
     [gone] = parts.teach(picture("disc"), labels=["disc"])
     parts.judge()
-    race = Once("mute", lambda: remove(parts, image_id=gone))
+    race = Once("change", lambda: remove(parts, image_id=gone))
     with pytest.raises(Conflict, match="replaced"):
         curate(parts, "mute", memory=Hooked(parts.memory, **{side: race}), wrong_votes=6)
     assert [(image.state, image.doubt) for image in parts.held(odd)] == [(State.REMEMBERED, None)]
