@@ -205,7 +205,7 @@ def test_picture_and_thumbnail(stack: Stack, kind: str, named: str) -> None:
 
 
 def test_a_browser_keeps_a_thumbnail_for_a_while_and_then_asks_whether_it_has_changed(stack: Stack) -> None:
-    [image_id] = stack.teach(picture("disc"), image_id=unique("one"))
+    [image_id] = stack.teach(picture("disc"), labels=["x"], image_id=unique("one"))
     path = f"/v1/images/{image_id}/thumbnail"
     url = str(stack.client.image(image_id).thumbnail_url)
     assert {image_id: url} == {
@@ -222,7 +222,7 @@ def test_a_browser_keeps_a_thumbnail_for_a_while_and_then_asks_whether_it_has_ch
         assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", etag)
     assert stack.http.get(path, headers={"If-None-Match": '"x"'}).content == known.content
 
-    stack.teach(picture("bars"), image_id=image_id)
+    stack.teach(picture("bars"), labels=["x"], image_id=image_id)
     changed = stack.http.get(path, headers={"If-None-Match": etag})
     assert (changed.status_code, stack.client.image(image_id).thumbnail_url == url) == (200, False)
     assert stack.http.get(url).headers["cache-control"] == "private, no-cache", "it is another picture by now"
