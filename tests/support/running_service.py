@@ -165,8 +165,8 @@ class Stack:
         return {path for path in (self.data / "pictures").rglob("[!.]*") if path.is_file()}
 
     def pixel_files(self) -> set[Path]:
-        """What lies beside the pictures of those that wait."""
-        return {path for path in (self.data / "pictures").rglob(".*") if path.is_file()}
+        """What lies beside the pictures of those that wait, but for thumbnails."""
+        return {path for path in (self.data / "pictures").rglob(".*") if path.is_file() and path.suffix != ".jpg"}
 
     def metric(self, name: str, **labels: str) -> float:
         """A metric's value, of this tenant where it is not of all; 0 where it is not there yet."""
