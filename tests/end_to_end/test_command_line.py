@@ -64,6 +64,14 @@ def test_add_a_folder_then_classify_then_remove(cli: Cli, stack: Stack, tmp_path
         *[("shape/disc",)] * 3,
     ]
 
+    latest, *_, first = cli.json("images", "--source", source)
+    assert cli.json("images", "--source", source, "--sort", "accepted_at", "--limit", 1) == [first]
+    similar = cli.json("images", "--source", source, "--similar-to", latest["image_id"], "--limit", 9)
+    assert len(similar) == 5
+    assert latest["image_id"] not in {each["image_id"] for each in similar}
+    assert latest["image_id"] in cli("images", "--source", source).stdout
+    assert "accepted_at" in cli("images", "--sort", "labels", code=1).stderr
+
     asked = [write(tmp_path / "q1.png", "disc"), write(tmp_path / "q2.png", "bars")]
     answers = cli.json("classify", *asked, "-k", 3, "--source", source)
     assert [answer["label"] for answer in answers] == ["shape/disc", "bars"]
