@@ -95,7 +95,8 @@ async def stream_events(
     that you show again. The stream ends when the key is revoked, and when the service stops; connect again with the
     last cursor.
     """
-    wanted, begin = _parse_types(types), _check_cursor(last_event_id) or _check_cursor(cursor)
+    wanted, named, resumed = _parse_types(types), _check_cursor(cursor), _check_cursor(last_event_id)
+    begin = resumed or named
     listeners = request.app.state.event_listeners
     assert isinstance(listeners, EventListeners)
     admissions = request.state.admissions
