@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 MAX_FAULTS = 100
 """The most faults that an error lists; one more entry tells how many were left out."""
+MAX_COUNTED = 1000
 PROBLEM_JSON = "application/problem+json"
 """The media type of every error answer."""
 MAX_NAME = 200
@@ -108,7 +109,7 @@ def limited(faults: Sequence[Fault]) -> list[Fault]:
     more = len(faults) - MAX_FAULTS
     if more <= 0:
         return list(faults)
-    left_out = Fault(code="more_faults", detail=f"there are {more:,} more faults")
+    left_out = Fault(code="more_faults", detail=f"there are {_number(more)} more faults")
     return [*faults[:MAX_FAULTS], left_out]
 
 
@@ -120,4 +121,9 @@ def summary(faults: Sequence[Fault], whole: str = "") -> str:
         whole: the name of the value for a fault of all of it.
     """
     first = str(faults[0]) if faults[0].place or not whole else f"{whole}: {faults[0].detail}"
-    return first if len(faults) == 1 else f"there are {len(faults):,} faults; the first: {first}"
+    return first if len(faults) == 1 else f"there are {_number(len(faults))} faults; the first: {first}"
+
+
+def _number(faults: int) -> str:
+    """A number of faults as text: beyond `MAX_COUNTED` they are not counted."""
+    return str(faults) if faults <= MAX_COUNTED else f"over {MAX_COUNTED:,}"

@@ -14,6 +14,8 @@ from visual_memory.schemas.fault_sentences import INVALID_JSON, MISSING, UNKNOWN
 
 MAX_SENTENCES = 3
 """The most faults that `first_faults` names."""
+MAX_EXAMINED = 2000
+"""The most errors of pydantic that are examined: a body of 1 MiB may have 100,000 unknown fields."""
 UNKNOWN = object()
 """In place of a value that is not at hand."""
 _TAG = re.compile(r".*[\[(].*|(constrained|function|lax|json|nullable)-.*|bool|int|float|str|[A-Z].*", re.DOTALL)
@@ -59,7 +61,7 @@ def list_faults(
     """
     if isinstance(errors, ValidationError):
         errors = errors.errors(include_url=False, include_input=False)
-    found = _narrowed([_located(number, error, sent) for number, error in enumerate(errors)])
+    found = _narrowed([_located(number, error, sent) for number, error in enumerate(errors[:MAX_EXAMINED])])
     return [
         Fault(**place, pointer=json_pointer(path), code=code, detail=detail)  # type: ignore[arg-type]  # by name
         for path, code, detail in _merged(found)

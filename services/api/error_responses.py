@@ -26,7 +26,7 @@ from visual_memory.schemas.errors import (
 )
 from visual_memory.schemas.fault import PROBLEM_JSON, Fault, ProblemDetails
 from visual_memory.schemas.fault_sentences import INVALID_JSON
-from visual_memory.schemas.validation_faults import error_of_faults, list_faults
+from visual_memory.schemas.validation_faults import MAX_EXAMINED, error_of_faults, list_faults
 from visual_memory.services.infrastructure.observability.json_logs import request_id
 
 ERRORS_PAGE = "/docs/errors"
@@ -90,7 +90,7 @@ def http_error_response(request: Request, error: HTTPException) -> Response:
 def invalid_request(error: RequestValidationError) -> InvalidRequest:
     """The error for a request whose parameters, headers or body do not fit their models."""
     places: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for each in error.errors():
+    for each in error.errors()[:MAX_EXAMINED]:
         kind, *path = each["loc"]
         name = str(path.pop(0)) if kind in _PLACES and path else ""
         places.setdefault((_PLACES.get(kind, ""), name), []).append({**each, "loc": tuple(path)})

@@ -13,7 +13,13 @@ from visual_memory.schemas.fault import MAX_FAULTS, Fault
 from visual_memory.schemas.fault_sentences import OWN, PLAIN, SENTENCES, describe
 from visual_memory.schemas.image import ImageFields
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.schemas.validation_faults import error_of_faults, first_faults, list_faults, list_json_faults
+from visual_memory.schemas.validation_faults import (
+    MAX_EXAMINED,
+    error_of_faults,
+    first_faults,
+    list_faults,
+    list_json_faults,
+)
 
 FOREIGN = re.compile(
     r"pydantic|starlette|multipart|\bInput\b|Field required|should|python|dict|instance|timedelta|\bNone\b",
@@ -116,3 +122,12 @@ def test_a_name_of_any_length_or_letters_is_shown_in_short() -> None:
 )
 def test_a_place_is_told_in_words(fault: Fault, place: str) -> None:
     assert str(fault) == (f"{place}: y" if place else "y")
+
+
+def test_faults_by_the_thousand_are_neither_examined_nor_counted() -> None:
+    unknown = ", ".join(f'"n{number}": 1' for number in range(9999))
+    error = error_of(RemovalRequest, f'{{"reason": "x", "everything": true, {unknown}}}')
+    listed = error_of_faults(InvalidRequest, list_faults(error))
+    assert listed.message.startswith("there are over 1,000 faults; the first: n0: ")
+    assert listed.errors[-1].detail == "there are over 1,000 more faults"
+    assert len(list_faults(error)) == MAX_EXAMINED
