@@ -11,15 +11,18 @@ from visual_memory.schemas.filter import Filter
 
 
 class EvaluationRequest(EvaluationOptions):
-    """What to evaluate.
+    """What to evaluate."""
 
-    Attributes:
-        itself: evaluate the memory on itself, leaving one out; else on labelled pictures, which are sent next.
-        filter: only images that meet it are part of the evaluated memory.
-    """
-
-    itself: bool = False
-    filter: Filter = Filter({})
+    itself: bool = Field(
+        default=False,
+        description="evaluate the memory on itself, leaving one out; else on labelled pictures, which are sent next",
+        examples=[True],
+    )
+    filter: Filter = Field(
+        default=Filter({}),
+        description="only images that meet it are part of the evaluated memory",
+        examples=[{"source": "camera-1"}],
+    )
 
 
 class EvaluationSummary(BaseModel):

@@ -12,20 +12,28 @@ MAX_NEIGHBOURS = 100
 
 
 class EvaluationOptions(VoteOptions):
-    """The options of an evaluation; `vote` and `k` are those of the detailed results.
+    """The options of an evaluation; `vote` and `k` are those of the detailed results."""
 
-    Attributes:
-        k: the number of neighbours that vote, for confusions, calibration and novelty, 1 to 100.
-        k_max: the largest k of the curves, 1 to 100.
-        prune_above: the least number of wrong votes, over 100 neighbours, for which hard pruning excludes an image; by
-            default the paper's 128, or three times the mean where that is more, as with few images per class.
-        seed: of the random draws: halves, subsets of the memory, folds.
-    """
-
-    k: Annotated[int, Field(ge=1, le=MAX_NEIGHBOURS)] = 50
-    k_max: Annotated[int, Field(ge=1, le=MAX_NEIGHBOURS)] = MAX_NEIGHBOURS
-    prune_above: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    k: Annotated[int, Field(ge=1, le=MAX_NEIGHBOURS)] = Field(
+        default=50,
+        description="the number of neighbours that vote, for confusions, calibration and novelty, 1 to 100",
+        examples=[50],
+    )
+    k_max: Annotated[int, Field(ge=1, le=MAX_NEIGHBOURS)] = Field(
+        default=MAX_NEIGHBOURS, description="the largest k of the curves, 1 to 100", examples=[100]
+    )
+    prune_above: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None,
+        description=(
+            "the least number of wrong votes, over 100 neighbours, for which hard pruning excludes an image; "
+            "by default the paper's 128, or three times the mean where that is more, as with few images per "
+            "class"
+        ),
+        examples=[16],
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        default=0, description="of the random draws: halves, subsets of the memory, folds", examples=[0]
+    )
 
 
 class _Part(BaseModel):

@@ -17,92 +17,90 @@ SomeImages = Annotated[list[ImageId], Field(max_length=MAX_VALUES)]
 
 
 class ReplayRequest(BaseModel):
-    """How to run a stored decision again.
-
-    Attributes:
-        without: images that do not vote.
-        options: instead of the stored ones; by default the same.
-    """
+    """How to run a stored decision again."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    without: SomeImages = Field(default_factory=list)
-    options: ClassifyOptions | None = None
+    without: SomeImages = Field(default_factory=list, description="images that do not vote", examples=[["cat-17"]])
+    options: ClassifyOptions | None = Field(default=None, description="instead of the stored ones; by default the same")
 
 
 class Gone(BaseModel):
     """A neighbour that voted in the stored decision and does not now, and why."""
 
-    neighbour: Neighbour
-    why: str
+    neighbour: Neighbour = Field(description="the neighbour, as it was in the stored decision")
+    why: str = Field(description="why it does not vote now", examples=["removed"])
 
 
 class Relabelled(BaseModel):
     """A neighbour whose labels have changed."""
 
-    image_id: str
-    before: list[str]
-    after: list[str]
+    image_id: str = Field(description="the image's id", examples=["cat-17"])
+    before: list[str] = Field(description="its labels in the stored decision", examples=[["cat"]])
+    after: list[str] = Field(description="its labels now", examples=[["dog"]])
 
 
 class Reweighted(BaseModel):
     """A neighbour whose weight has changed, because of its rank or its reliability."""
 
-    image_id: str
-    before: float
-    after: float
+    image_id: str = Field(description="the image's id", examples=["cat-17"])
+    before: float = Field(description="its weight in the stored decision", examples=[0.4])
+    after: float = Field(description="its weight now", examples=[0.31])
 
 
 class Replay(BaseModel):
-    """A stored decision run against today's memory.
+    """A stored decision run against today's memory."""
 
-    Attributes:
-        before: the label of the stored vote; a re-rank is neither repeated nor compared.
-        changed: whether the label has changed.
-        options: as they were applied today.
-        decision: of today's memory.
-        came: neighbours that vote now and did not in the stored decision.
-    """
-
-    before: str | None
-    changed: bool
-    options: ClassifyOptions
-    decision: Decision
-    came: list[Neighbour]
-    gone: list[Gone]
-    relabelled: list[Relabelled]
-    reweighted: list[Reweighted]
+    before: str | None = Field(
+        description="the label of the stored vote; a re-rank is neither repeated nor compared", examples=["cat"]
+    )
+    changed: bool = Field(description="whether the label has changed", examples=[True])
+    options: ClassifyOptions = Field(description="as they were applied today")
+    decision: Decision = Field(description="of today's memory")
+    came: list[Neighbour] = Field(description="neighbours that vote now and did not in the stored decision")
+    gone: list[Gone] = Field(description="neighbours that voted in the stored decision and do not now")
+    relabelled: list[Relabelled] = Field(description="neighbours that voted both times, with other labels")
+    reweighted: list[Reweighted] = Field(description="neighbours that voted both times, with another weight")
 
 
 class Pivot(BaseModel):
-    """An image of a counterfactual's set.
+    """An image of a counterfactual's set."""
 
-    Attributes:
-        rank: its rank from the nearest, where those that share a vote count once; `options.k` or more where it votes
-            only after others are left out.
-    """
-
-    rank: int
-    image_id: str
-    similarity: float
-    labels: list[str]
+    rank: int = Field(
+        description=(
+            "its rank from the nearest, where those that share a vote count once; `options.k` or more where "
+            "it votes only after others are left out"
+        ),
+        examples=[1],
+    )
+    image_id: str = Field(description="the image's id", examples=["cat-17"])
+    similarity: float = Field(description="cosine similarity to the query, -1 to 1", examples=[0.87])
+    labels: list[str] = Field(description="the image's labels", examples=[["cat"]])
 
 
 class Counterfactual(BaseModel):
-    """The smallest set of images without which today's vote would have another winner.
+    """The smallest set of images without which today's vote would have another winner."""
 
-    Attributes:
-        label: today's winner, by exact search; before abstaining or a re-rank; at the level that it backed off to.
-        becomes: the winner of a vote without `images`; null where no set was found.
-        images: the set; empty where none was found, and then `reason` says why.
-        truncated: as `Decision.truncated`, of the images of the search: if true, there may be a smaller set.
-    """
-
-    label: str | None
-    becomes: str | None = None
-    images: list[Pivot] = Field(default_factory=list)
-    reason: str | None = None
-    truncated: bool = False
+    label: str | None = Field(
+        description=(
+            "today's winner, by exact search; before abstaining or a re-rank; at the level that it backed off to"
+        ),
+        examples=["cat"],
+    )
+    becomes: str | None = Field(
+        default=None, description="the winner of a vote without `images`; null where no set was found", examples=["dog"]
+    )
+    images: list[Pivot] = Field(
+        default_factory=list, description="the set; empty where none was found, and then `reason` says why"
+    )
+    reason: str | None = Field(
+        default=None, description="why there is no such set of images; else null", examples=[None]
+    )
+    truncated: bool = Field(
+        default=False,
+        description="as `Decision.truncated`, of the images of the search: if true, there may be a smaller set",
+        examples=[False],
+    )
 
 
 class Intervention(StrEnum):
@@ -173,37 +171,26 @@ class DecisionPreview(BaseModel):
 
 
 class InfluentialImage(BaseModel):
-    """An image that voted for winners.
+    """An image that voted for winners."""
 
-    Attributes:
-        share: the sum of its shares of the votes that its label won.
-        decisions: the number of these votes.
-    """
-
-    image_id: str
-    labels: list[str]
-    source: str | None
-    share: float
-    decisions: int
+    image_id: str = Field(description="the image's id", examples=["cat-17"])
+    labels: list[str] = Field(description="the image's labels", examples=[["cat"]])
+    source: str | None = Field(description="the image's source", examples=["camera-1"])
+    share: float = Field(description="the sum of its shares of the votes that its label won", examples=[0.8])
+    decisions: int = Field(description="the number of these votes", examples=[12])
 
 
 class Weight(BaseModel):
     """The influence of a label or a source: the sum of the shares of neighbours that voted for winners."""
 
-    name: str | None
-    share: float
+    name: str | None = Field(description="the label or source; null: images without one", examples=["cat"])
+    share: float = Field(description="the sum of its shares of the votes", examples=[0.8])
 
 
 class Influence(BaseModel):
-    """Which images decide most of the latest stored decisions; the most influential first, at most 20 of each.
+    """Which images decide most of the latest stored decisions; the most influential first, at most 20 of each."""
 
-    Attributes:
-        decisions: the number of decisions that were read.
-        labels: by winning label.
-        sources: by the source of the images, null where they have none.
-    """
-
-    decisions: int
-    images: list[InfluentialImage]
-    labels: list[Weight]
-    sources: list[Weight]
+    decisions: int = Field(description="the number of decisions that were read", examples=[120])
+    images: list[InfluentialImage] = Field(description="the images with the most influence, the strongest first")
+    labels: list[Weight] = Field(description="by winning label")
+    sources: list[Weight] = Field(description="by the source of the images, null where they have none")

@@ -59,28 +59,41 @@ class ImageFields(BaseModel):
 
     Where the image exists already, fields that are left out keep their values, even if the picture changes; null clears
     a field.
-
-    Attributes:
-        labels: 1 to 32 labels of at most 200 characters; a label may be a path, ``animal/cat/siamese``.
-        image_id: the caller's own id; by default the SHA-256 of the picture's bytes, or of the vector's, in hex.
-        file_name: the name of its file, without folders.
-        source: where it came from (a camera, a supplier).
-        subject: whom or what it shows; removal requests can name it.
-        captured_at: when the picture was taken, with a time zone.
-        expires_at: when the image is removed, with a time zone; a retention rule of the service may make it earlier.
-        metadata: further fields: text, numbers or booleans by name; filters can use the declared ones.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    labels: Labels
-    image_id: ImageId | None = None
-    file_name: FileName | None = None
-    source: Text | None = None
-    subject: Text | None = None
-    captured_at: Moment | None = None
-    expires_at: Moment | None = None
-    metadata: Metadata = Field(default_factory=dict)
+    labels: Labels = Field(
+        description="1 to 32 labels of at most 200 characters; a label may be a path, `animal/cat/siamese`",
+        examples=[["cat"]],
+    )
+    image_id: ImageId | None = Field(
+        default=None,
+        description="the caller's own id; by default the SHA-256 of the picture's bytes, or of the vector's, in hex",
+        examples=["cat-17"],
+    )
+    file_name: FileName | None = Field(
+        default=None, description="the name of its file, without folders", examples=["cat.jpg"]
+    )
+    source: Text | None = Field(
+        default=None, description="where it came from (a camera, a supplier)", examples=["camera-1"]
+    )
+    subject: Text | None = Field(
+        default=None, description="whom or what it shows; removal requests can name it", examples=["person-4711"]
+    )
+    captured_at: Moment | None = Field(
+        default=None, description="when the picture was taken, with a time zone", examples=["2026-01-30T08:15:00Z"]
+    )
+    expires_at: Moment | None = Field(
+        default=None,
+        description="when the image is removed, with a time zone; a retention rule of the service may make it earlier",
+        examples=["2027-01-31T00:00:00Z"],
+    )
+    metadata: Metadata = Field(
+        default_factory=dict,
+        description="further fields: text, numbers or booleans by name; filters can use the declared ones",
+        examples=[{"site": "north"}],
+    )
 
     def of_file(self, name: str | None) -> "ImageFields":
         """The same fields with the name of the sent file, where no file name is given."""
@@ -94,47 +107,81 @@ class ImagePatch(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    labels: Labels = Field(default_factory=list)
-    file_name: FileName | None = None
-    source: Text | None = None
-    subject: Text | None = None
-    captured_at: Moment | None = None
-    expires_at: Moment | None = None
-    metadata: Metadata = Field(default_factory=dict)
+    labels: Labels = Field(default_factory=list, description="the new labels", examples=[["cat"]])
+    file_name: FileName | None = Field(
+        default=None, description="the name of its file, without folders", examples=["cat.jpg"]
+    )
+    source: Text | None = Field(
+        default=None, description="where it came from, such as a camera or a supplier", examples=["camera-1"]
+    )
+    subject: Text | None = Field(default=None, description="whom or what it shows", examples=["person-4711"])
+    captured_at: Moment | None = Field(
+        default=None, description="when the picture was taken", examples=["2026-01-30T08:15:00Z"]
+    )
+    expires_at: Moment | None = Field(
+        default=None,
+        description="when the image is removed; an earlier moment than before needs the scope `remove`",
+        examples=["2027-01-31T00:00:00Z"],
+    )
+    metadata: Metadata = Field(
+        default_factory=dict, description="further fields by name; replaces all of them", examples=[{"site": "north"}]
+    )
 
 
 class Image(BaseModel):
-    """An accepted image as callers see it.
-
-    Attributes:
-        content_hash: SHA-256 of the picture's bytes, 64 hex digits; of an image that was sent as a vector, of the
-            vector in float32, little-endian.
-        reason: why it was rejected, or why its label is in doubt; else null.
-        doubt: what the service did to it by itself; else null.
-        attempts: how often a worker began to remember it and did not finish.
-        encoder: the name of the encoder that made the vector with which it was remembered; null until remembered. It
-            may have vectors of further encoders.
-        revision: grows with every change of its labels and fields, see `next_revision`; 0 before the first.
-    """
+    """An accepted image as callers see it."""
 
     model_config = ConfigDict(frozen=True)
 
-    image_id: str
-    labels: list[str]
-    state: State
-    reason: str | None = None
-    doubt: Doubt | None = None
-    attempts: int = 0
-    file_name: str | None = None
-    source: str | None = None
-    subject: str | None = None
-    captured_at: datetime | None = None
-    accepted_at: datetime
-    expires_at: datetime | None = None
-    metadata: dict[str, StoredValue] = Field(default_factory=dict)
-    content_hash: str
-    encoder: str | None = None
-    revision: int = 0
+    image_id: str = Field(description="the image's id", examples=["cat-17"])
+    labels: list[str] = Field(description="the image's labels", examples=[["cat"]])
+    state: State = Field(description="the image's state", examples=["remembered"])
+    reason: str | None = Field(
+        default=None, description="why it was rejected, or why its label is in doubt; else null", examples=[None]
+    )
+    doubt: Doubt | None = Field(
+        default=None, description="what the service did to it by itself; else null", examples=["warned"]
+    )
+    attempts: int = Field(
+        default=0, description="how often a worker began to remember it and did not finish", examples=[0]
+    )
+    file_name: str | None = Field(
+        default=None, description="the name of its file, without folders", examples=["cat.jpg"]
+    )
+    source: str | None = Field(
+        default=None, description="where it came from, such as a camera or a supplier", examples=["camera-1"]
+    )
+    subject: str | None = Field(default=None, description="whom or what it shows", examples=["person-4711"])
+    captured_at: datetime | None = Field(
+        default=None, description="when the picture was taken", examples=["2026-01-30T08:15:00Z"]
+    )
+    accepted_at: datetime = Field(description="when it was accepted", examples=["2026-01-31T12:00:00Z"])
+    expires_at: datetime | None = Field(
+        default=None, description="when the image is removed", examples=["2027-01-31T00:00:00Z"]
+    )
+    metadata: dict[str, StoredValue] = Field(
+        default_factory=dict, description="further fields by name", examples=[{"site": "north"}]
+    )
+    content_hash: str = Field(
+        description=(
+            "SHA-256 of the picture's bytes, 64 hex digits; of an image that was sent as a vector, of the "
+            "vector in float32, little-endian"
+        ),
+        examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    )
+    encoder: str | None = Field(
+        default=None,
+        description=(
+            "the name of the encoder that made the vector with which it was remembered; null until "
+            "remembered. It may have vectors of further encoders."
+        ),
+        examples=["efficientnet-lite0"],
+    )
+    revision: int = Field(
+        default=0,
+        description="grows with every change of its labels and fields, see `next_revision`; 0 before the first",
+        examples=[2],
+    )
     thumbnail_url: str | None = Field(
         default=None,
         description="path of its thumbnail in the service, which changes with the picture; null for an image that came"

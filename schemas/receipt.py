@@ -42,17 +42,14 @@ RECEIPTS = frozenset({Event.DONE, Event.ERASED, Event.TENANT_END})
 
 
 class Requester(BaseModel):
-    """Who requested a removal.
-
-    Attributes:
-        name: of the key, or ``command line`` and the like where no key was used.
-        key: the key's id.
-    """
+    """Who requested a removal."""
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
-    key: str | None = None
+    name: str = Field(
+        description="of the key, or `command line` and the like where no key was used", examples=["steward"]
+    )
+    key: str | None = Field(default=None, description="the key's id", examples=["9f86d081884c"])
 
 
 class Payload(BaseModel):
@@ -170,26 +167,23 @@ class RestoredPayload(Payload):
 
 
 class PublicKey(BaseModel):
-    """The public key to verify receipts: a JSON Web Key (RFC 7517, RFC 8037), and its plain form.
-
-    Attributes:
-        x: the 32 bytes in base64url.
-        kid: the key's thumbprint (RFC 7638), as in receipts.
-        base64: the 32 bytes in plain base64, as in receipts of version 1.
-    """
+    """The public key to verify receipts: a JSON Web Key (RFC 7517, RFC 8037), and its plain form."""
 
     model_config = ConfigDict(frozen=True)
 
-    kty: str = "OKP"
-    crv: str = "Ed25519"
-    x: str
-    kid: str
-    alg: str = "EdDSA"
-    use: str = "sig"
-    base64: str
+    kty: str = Field(default="OKP", description="the type of the key (RFC 8037)", examples=["OKP"])
+    crv: str = Field(default="Ed25519", description="the curve", examples=["Ed25519"])
+    x: str = Field(description="the 32 bytes in base64url", examples=["lGf3p0yA0w6C0yB2v2QqAe1tB8v2T1m0nG9S3x4KQvE"])
+    kid: str = Field(description="the key's thumbprint (RFC 7638), as in receipts", examples=["2Fj0"])
+    alg: str = Field(default="EdDSA", description="the algorithm of the signatures", examples=["Ed25519"])
+    use: str = Field(default="sig", description="what the key is for: signatures", examples=["sig"])
+    base64: str = Field(
+        description="the 32 bytes in plain base64, as in receipts of version 1",
+        examples=["lGf3p0yA0w6C0yB2v2QqAe1tB8v2T1m0nG9S3x4KQvE="],
+    )
 
 
 class FilterCheck(BaseModel):
     """Whether a receipt is for a given filter."""
 
-    matches: bool
+    matches: bool = Field(description="whether the receipt is of this filter", examples=[True])

@@ -44,8 +44,14 @@ class SentImage(ImageFields):
 
     model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["picture"]}, {"required": ["url"]}]})
 
-    picture: Picture | None = None
-    url: Url | None = None
+    picture: Picture | None = Field(
+        default=None, description="the picture, in base64; or give a `url`", examples=["/9j/4AAQSkZJRg=="]
+    )
+    url: Url | None = Field(
+        default=None,
+        description="an https URL of the picture, of a host that this service fetches from; or give a `picture`",
+        examples=["https://example.org/cat.jpg"],
+    )
 
     @model_validator(mode="after")
     def _check_one_given(self) -> "SentImage":
@@ -59,7 +65,9 @@ class SentImages(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    images: Annotated[list[SentImage], Field(min_length=1, max_length=MAX_AT_ONCE)]
+    images: Annotated[list[SentImage], Field(min_length=1, max_length=MAX_AT_ONCE)] = Field(
+        description="the pictures with their fields", examples=[12]
+    )
 
 
 def _not_empty(name: str) -> JsonDict:
@@ -73,13 +81,21 @@ class ClassifyRequest(ClassifyOptions):
         json_schema_extra={"anyOf": [_not_empty(each) for each in ("pictures", "urls", "vectors")]}
     )
 
-    pictures: Annotated[list[Picture], Field(max_length=MAX_AT_ONCE)] = Field(default_factory=list)
-    urls: Annotated[list[Url], Field(max_length=MAX_AT_ONCE)] = Field(default_factory=list)
-    vectors: Annotated[list[QueryVector], Field(max_length=MAX_AT_ONCE)] = Field(default_factory=list)
+    pictures: Annotated[list[Picture], Field(max_length=MAX_AT_ONCE)] = Field(
+        default_factory=list, description="pictures, in base64", examples=[["/9j/4AAQSkZJRg=="]]
+    )
+    urls: Annotated[list[Url], Field(max_length=MAX_AT_ONCE)] = Field(
+        default_factory=list,
+        description="https URLs of pictures, of hosts that this service fetches from",
+        examples=[["https://example.org/cat.jpg"]],
+    )
+    vectors: Annotated[list[QueryVector], Field(max_length=MAX_AT_ONCE)] = Field(
+        default_factory=list, description="vectors of the active encoder", examples=[[[0.1, 0.2]]]
+    )
     encoder: Annotated[
         str | None,
         Field(max_length=200, description="encoder of the vectors, or the expected one: refused if another is active"),
-    ] = None
+    ] = Field(default=None, examples=["efficientnet-lite0"])
 
     @model_validator(mode="after")
     def _check_one_given(self) -> "ClassifyRequest":

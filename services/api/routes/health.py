@@ -4,7 +4,7 @@ Readiness covers what this process uses itself; whether workers run is checked w
 """
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 router = APIRouter(tags=["health"])
 
@@ -16,17 +16,17 @@ the intake, only streams are affected."""
 class Part(BaseModel):
     """A component: whether it answers, whether requests need it, and what is wrong."""
 
-    ok: bool
-    needed: bool
-    detail: str = ""
+    ok: bool = Field(description="whether the component answers", examples=[True])
+    needed: bool = Field(description="whether requests need it", examples=[True])
+    detail: str = Field(default="", description="what is wrong; empty where it answers", examples=[""])
 
 
 class Readiness(BaseModel):
     """Ready if every needed component answers; degraded if another one does not."""
 
-    ready: bool
-    degraded: bool
-    parts: dict[str, Part]
+    ready: bool = Field(description="whether every needed component answers", examples=[True])
+    degraded: bool = Field(description="whether another component does not answer", examples=[False])
+    parts: dict[str, Part] = Field(description="the components by name")
 
 
 @router.get("/healthz")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.errors import NotFound, Unavailable
@@ -34,7 +34,7 @@ class FilterToCheck(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    filter: Filter
+    filter: Filter = Field(description="the filter to compare", examples=[{"source": "camera-1"}])
 
 
 @router.get("/receipts/key")
