@@ -47,6 +47,24 @@ from visual_memory.services.infrastructure.processes.coalesced_call import Coale
 from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
 from visual_memory.services.settings import Settings
 
+TAGS = {
+    "images": "Send, list, search, show and change images; count labels.",
+    "classify": "Classify pictures and vectors.",
+    "decisions": "Stored decisions: replay, counterfactual, influence and preview.",
+    "curation": "Judge the memory by itself; mute, unmute and relabel images.",
+    "evaluations": "Measure how well the memory classifies.",
+    "removals": "Remove images, with receipts.",
+    "receipts": "Receipts and the key that verifies them.",
+    "jobs": "Work that takes longer than a request.",
+    "events": "What happens in the tenant, as it happens.",
+    "intake": "Entries of the streams that could not be accepted.",
+    "session": "The caller, and sessions of browsers.",
+    "keys": "API keys of the tenant.",
+    "audit": "Who did what.",
+    "health": "Liveness, readiness and metrics.",
+}
+"""Tags of the routes, in the order of the data's way."""
+
 EXTRA_THREADS = 16
 """Threads for short work outside the request slots: keys, health checks, uploads."""
 
@@ -71,6 +89,8 @@ def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI
         description="An image classifier that you teach by showing and un-teach by asking.",
         version="1",
         lifespan=lifespan,
+        openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
+        separate_input_output_schemas=False,
         openapi_url=None,  # see `services.api.routes.documentation`
         responses=any_error(),
     )

@@ -30,6 +30,7 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         pattern=r"^[!-~]{1,200}$",
         description="1 to 200 printable ASCII characters: the same request with the same key is executed once in a day",
+        examples=["b3f7c1d2-8a4e-4f0b-9c55-0d6e7f8a9b10"],
     ),
 ]
 

@@ -96,14 +96,17 @@ class AuthorizedRoute(APIRoute):
     """A route that answers only to keys with the scope that it requires.
 
     Raises:
-        LookupError: it declares no scope.
+        LookupError: it declares no scope, or has no operation id.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         if endpoint not in _required_scopes:
             raise LookupError(f"{path} declares no scope: put @requires_scope(...) above its function")
+        if not options.get("operation_id"):
+            raise LookupError(f"{path} has no operation_id: clients that are generated are named by it")
         extra = options.get("openapi_extra") or {}
         options["openapi_extra"] = {**extra, "security": [{name: []} for name in SECURITY]}
+        options["summary"] = options.get("summary") or str(options["operation_id"]).replace("_", " ").capitalize()
         super().__init__(path, endpoint, **options)
         scopes = " or ".join(f"`{scope}`" for scope in Scope if scope in _required_scopes[endpoint])
         self.description += f"\n\nNeeds a key with the scope {scopes}."

@@ -19,7 +19,12 @@ _TAGS = re.compile(rf"\s*{_TAG.pattern}(\s*,\s*{_TAG.pattern})*\s*")
 
 def expected_etags(
     if_match: Annotated[
-        str | None, Header(alias="If-Match", description="the last seen ETag of the image, or `*`")
+        str | None,
+        Header(
+            alias="If-Match",
+            description="the last seen ETag of the image, or `*`",
+            examples=['"2-20260131T120000000000"'],
+        ),
     ] = None,
 ) -> frozenset[str] | None:
     """Return the ETags of which an image must have one; None: any.

@@ -66,7 +66,7 @@ class SentImages(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     images: Annotated[list[SentImage], Field(min_length=1, max_length=MAX_AT_ONCE)] = Field(
-        description="the pictures with their fields", examples=[12]
+        description="the pictures with their fields"
     )
 
 

@@ -15,7 +15,7 @@ from visual_memory.services.api.page_parameters import PageDep
 router = APIRouter(prefix="/v1", tags=["audit"], route_class=AuthorizedRoute)
 
 
-@router.get("/audit")
+@router.get("/audit", operation_id="list_audit_entries")
 @requires_scope(Scope.ADMIN)
 def audit(
     caller: CallerDep,

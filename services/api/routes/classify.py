@@ -20,6 +20,7 @@ router = APIRouter(prefix="/v1", tags=["classify"], route_class=AuthorizedRoute)
 
 @router.post(
     "/classify",
+    operation_id="classify",
     response_model=Decisions,
     openapi_extra=body_schema(ClassifyRequest, "options", ClassifyOptions),
 )

@@ -14,7 +14,7 @@ from visual_memory.services.api.page_parameters import PageDep
 from visual_memory.services.api.response_headers import describe_headers, set_job_location
 from visual_memory.services.infrastructure.records.database import Within
 
-router = APIRouter(prefix="/v1", tags=["curate"], route_class=AuthorizedRoute)
+router = APIRouter(prefix="/v1", tags=["curation"], route_class=AuthorizedRoute)
 
 
 @router.post(
@@ -36,14 +36,14 @@ def judge(caller: CallerDep, service: ServiceDep, response: Response, idempotenc
     return job
 
 
-@router.get("/judgement")
+@router.get("/judgement", operation_id="get_judgement")
 @requires_scope(CLASSIFY_OR_READ)
 def judgement(caller: CallerDep, service: ServiceDep) -> JudgementStatus:
     """Return the current judgement, by class, and the progress of the next one."""
     return service.report_judgement.status(caller.tenant)
 
 
-@router.get("/suspects")
+@router.get("/suspects", operation_id="list_suspects")
 @requires_scope(Scope.READ)
 def suspects(
     caller: CallerDep,

@@ -13,7 +13,7 @@ from visual_memory.services.intake.streams.dead_letters import subjects_of
 router = APIRouter(prefix="/v1/intake", tags=["intake"], route_class=AuthorizedRoute)
 
 
-@router.get("/dead")
+@router.get("/dead", operation_id="list_dead_letters")
 @requires_scope(Scope.READ)
 def dead(
     caller: CallerDep,

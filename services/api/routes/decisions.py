@@ -22,6 +22,7 @@ from visual_memory.schemas.text_rules import Label
 from visual_memory.services.api.authenticate import Caller, CallerDep, IdempotencyKey, ServiceDep
 from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
 from visual_memory.services.api.page_parameters import PageDep
+from visual_memory.services.api.path_parameters import DecisionIdParameter
 from visual_memory.services.api.response_headers import describe_headers, set_job_location
 from visual_memory.services.decisions.explanations.explanation_budget import AT_ONCE, OverBudget
 from visual_memory.services.decisions.explanations.explanation_jobs import ExplanationRequest
@@ -32,10 +33,12 @@ router = APIRouter(prefix="/v1", tags=["decisions"], route_class=AuthorizedRoute
 ACCEPTED_AS_JOB = describe_headers(
     202, "It takes too long for one request: the job that computes it", retry_after=True, model=JobWithResult
 )
-Last = Annotated[int, Query(ge=1, le=MAX_LAST)]
+Last = Annotated[
+    int, Query(ge=1, le=MAX_LAST, description="how many of the latest stored decisions are read", examples=[1000])
+]
 
 
-@router.get("/decisions")
+@router.get("/decisions", operation_id="list_decisions")
 @requires_scope(Scope.READ)
 def decisions(
     caller: CallerDep,
@@ -47,7 +50,7 @@ def decisions(
     return service.decisions.summaries(caller.tenant, asked, label)
 
 
-@router.post("/decisions/preview")
+@router.post("/decisions/preview", operation_id="preview_decisions")
 @requires_scope(Scope.READ)
 def preview(caller: CallerDep, service: ServiceDep, request: DecisionPreviewRequest) -> DecisionPreview:
     """Return which of the latest decisions would change if images were muted, relabelled or removed."""
@@ -56,38 +59,38 @@ def preview(caller: CallerDep, service: ServiceDep, request: DecisionPreviewRequ
     return service.explain.preview(caller.tenant, request)
 
 
-@router.get("/decisions/{decision_id}")
+@router.get("/decisions/{decision_id}", operation_id="get_decision")
 @requires_scope(Scope.READ)
-def decision(caller: CallerDep, service: ServiceDep, decision_id: str) -> StoredDecision:
+def decision(caller: CallerDep, service: ServiceDep, decision_id: DecisionIdParameter) -> StoredDecision:
     """Return a decision with its options and neighbours."""
     found = service.decisions.load(caller.tenant, decision_id)
     caller.log_subjects(found.options.filter)
     return found
 
 
-@router.delete("/decisions/{decision_id}", status_code=204)
+@router.delete("/decisions/{decision_id}", operation_id="delete_decision", status_code=204)
 @requires_scope(Scope.REMOVE)
-def delete(caller: CallerDep, service: ServiceDep, decision_id: str) -> None:
+def delete(caller: CallerDep, service: ServiceDep, decision_id: DecisionIdParameter) -> None:
     """Delete a decision for good."""
     service.decisions.load(caller.tenant, decision_id)
     service.decisions.delete(caller.tenant, decision_id, caller.audit_entry("decisions.delete", "decision"))
 
 
-@router.post("/decisions/{decision_id}/replay")
+@router.post("/decisions/{decision_id}/replay", operation_id="replay_decision")
 @requires_scope(Scope.READ)
-def replay(caller: CallerDep, service: ServiceDep, decision_id: str, request: ReplayRequest) -> Replay:
+def replay(caller: CallerDep, service: ServiceDep, decision_id: DecisionIdParameter, request: ReplayRequest) -> Replay:
     """Repeat a decision on the current memory, without some images or with other options, and compare."""
     replayed = service.explain.replay(caller.tenant, decision_id, request)
     caller.log_subjects(replayed.options.filter)
     return replayed
 
 
-@router.post("/decisions/{decision_id}/counterfactual", responses=ACCEPTED_AS_JOB)
+@router.post("/decisions/{decision_id}/counterfactual", operation_id="find_counterfactual", responses=ACCEPTED_AS_JOB)
 @requires_scope(Scope.READ)
 def counterfactual(
     caller: CallerDep,
     service: ServiceDep,
-    decision_id: str,
+    decision_id: DecisionIdParameter,
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> Counterfactual | JobWithResult:
@@ -99,7 +102,7 @@ def counterfactual(
         return _start_job(caller, JobKind.COUNTERFACTUAL, request, idempotency_key, response)
 
 
-@router.post("/influence", responses=ACCEPTED_AS_JOB)
+@router.post("/influence", operation_id="compute_influence", responses=ACCEPTED_AS_JOB)
 @requires_scope(Scope.READ)
 def influence(
     caller: CallerDep,

@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1", tags=["classify"], route_class=AuthorizedRoute)
 CURSORS = ListCursors("encoders", tuple[Moment, CursorText])
 
 
-@router.get("/encoders")
+@router.get("/encoders", operation_id="list_encoders")
 @requires_scope(ANY_SCOPE)
 def encoders(service: ServiceDep, asked: PageDep) -> Page[EncoderSummary]:
     """List the encoders by when they were added; the active one classifies, and vectors of all of them are accepted."""

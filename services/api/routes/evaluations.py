@@ -13,6 +13,7 @@ from visual_memory.services.api.authenticate import IDENTIFYING_FIELDS, Caller, 
 from visual_memory.services.api.authorize import CLASSIFY_OR_READ, AuthorizedRoute, requires_scope
 from visual_memory.services.api.error_responses import binary_content
 from visual_memory.services.api.page_parameters import PageDep
+from visual_memory.services.api.path_parameters import EvaluationIdParameter
 from visual_memory.services.api.picture_uploads import SentImages, body_schema, read_uploads
 from visual_memory.services.api.response_headers import describe_headers, set_job_location, set_location
 from visual_memory.services.api.routes.images import NO_STORE_HEADERS
@@ -55,10 +56,18 @@ def request(
     return _redacted(caller, service.evaluations.load(caller.tenant, created))
 
 
-@router.post("/{evaluation_id}/pictures", status_code=202, openapi_extra=body_schema(SentImages, "fields", ImageFields))
+@router.post(
+    "/{evaluation_id}/pictures",
+    operation_id="add_evaluation_pictures",
+    status_code=202,
+    openapi_extra=body_schema(SentImages, "fields", ImageFields),
+)
 @requires_scope(Scope.CLASSIFY)
 def add(
-    caller: CallerDep, service: ServiceDep, evaluation_id: str, uploads: Annotated[list[Upload], Depends(read_uploads)]
+    caller: CallerDep,
+    service: ServiceDep,
+    evaluation_id: EvaluationIdParameter,
+    uploads: Annotated[list[Upload], Depends(read_uploads)],
 ) -> EvaluationJob:
     """Add pictures as queries, all or none; they are not remembered. Only their labels and ids are used."""
     with caller.recorded_action("evaluations.add", images=len(uploads), evaluation=evaluation_id):
@@ -76,7 +85,7 @@ def add(
 def start(
     caller: CallerDep,
     service: ServiceDep,
-    evaluation_id: str,
+    evaluation_id: EvaluationIdParameter,
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> EvaluationJob:
@@ -91,7 +100,7 @@ def start(
     return _redacted(caller, evaluation)
 
 
-@router.get("")
+@router.get("", operation_id="list_evaluations")
 @requires_scope(CLASSIFY_OR_READ)
 def evaluations(caller: CallerDep, service: ServiceDep, asked: PageDep) -> Page[EvaluationJob]:
     """List the evaluations, the latest first; a removal deletes them all."""
@@ -99,24 +108,29 @@ def evaluations(caller: CallerDep, service: ServiceDep, asked: PageDep) -> Page[
     return page.model_copy(update={"data": [_redacted(caller, each) for each in page.data]})
 
 
-@router.get("/{evaluation_id}")
+@router.get("/{evaluation_id}", operation_id="get_evaluation")
 @requires_scope(CLASSIFY_OR_READ)
-def evaluation(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> EvaluationJob:
+def evaluation(caller: CallerDep, service: ServiceDep, evaluation_id: EvaluationIdParameter) -> EvaluationJob:
     """Return the progress of an evaluation, and its main figures once it is done."""
     return _redacted(caller, service.evaluations.load(caller.tenant, evaluation_id))
 
 
-@router.get("/{evaluation_id}/report", response_class=Response, responses=binary_content("application/zip"))
+@router.get(
+    "/{evaluation_id}/report",
+    operation_id="get_evaluation_report",
+    response_class=Response,
+    responses=binary_content("application/zip"),
+)
 @requires_scope(CLASSIFY_OR_READ)
-def report(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> Response:
+def report(caller: CallerDep, service: ServiceDep, evaluation_id: EvaluationIdParameter) -> Response:
     """Return the report as a zip file; open ``report.html`` in it."""
     data = service.evaluations.report(caller.tenant, evaluation_id)
     return Response(data, media_type="application/zip", headers=NO_STORE_HEADERS)
 
 
-@router.delete("/{evaluation_id}")
+@router.delete("/{evaluation_id}", operation_id="delete_evaluation")
 @requires_scope(Scope.REMOVE)
-def delete(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> EvaluationJob:
+def delete(caller: CallerDep, service: ServiceDep, evaluation_id: EvaluationIdParameter) -> EvaluationJob:
     """Delete an evaluation with its report, and return it; a worker that runs it stops.
 
     `POST /v1/jobs/{id}/cancel` stops it too, and keeps its record.

@@ -29,13 +29,13 @@ class Readiness(BaseModel):
     parts: dict[str, Part] = Field(description="the components by name")
 
 
-@router.get("/healthz")
+@router.get("/healthz", operation_id="get_liveness")
 async def healthz() -> dict[str, str]:
     """Answer if the process is alive."""
     return {"status": "alive"}
 
 
-@router.get("/readyz", responses={503: {"model": Readiness}})
+@router.get("/readyz", operation_id="get_readiness", responses={503: {"model": Readiness}})
 async def readyz(request: Request, response: Response) -> Readiness:
     """Return the state of every component; 503 if a needed one does not answer."""
     faults = await request.app.state.find_faults()

@@ -30,6 +30,7 @@ from visual_memory.services.api.authorize import CLASSIFY_OR_READ, AuthorizedRou
 from visual_memory.services.api.if_match import EtagsDep
 from visual_memory.services.api.listed_errors import may_raise
 from visual_memory.services.api.page_parameters import PageDep
+from visual_memory.services.api.path_parameters import ImageIdParameter
 from visual_memory.services.api.picture_uploads import SentImages, body_schema, read_images
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.intake.accept_pictures import Upload
@@ -43,6 +44,7 @@ FilterParameter = Annotated[
     Query(
         alias="filter",
         description="a filter as JSON",
+        examples=['{"labels": "cat", "source": ["camera-1", "camera-2"]}'],
         json_schema_extra={
             "contentMediaType": "application/json",
             "contentSchema": {"$ref": "#/components/schemas/Filter"},
@@ -51,7 +53,7 @@ FilterParameter = Annotated[
 ]
 SortParameter = Annotated[ImageSort, Query(description=SORT_DESCRIPTION, examples=["-captured_at"])]
 LabelRuleParameter = Annotated[
-    LabelRule, Query(description="what happens to the labels of images that are already stored")
+    LabelRule, Query(description="what happens to the labels of images that are already stored", examples=["keep"])
 ]
 LABEL_CURSORS = ListCursors("labels", tuple[CursorNumber, CursorText])
 Shown = TypeVar("Shown", bound=Image)
@@ -61,6 +63,7 @@ NO_STORE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosn
 
 @router.post(
     "/images",
+    operation_id="accept_images",
     status_code=202,
     openapi_extra=body_schema(SentImages, "fields", ImageFields),
 )
@@ -118,19 +121,24 @@ def search_images(caller: CallerDep, service: ServiceDep, search: ImageSearch) -
     return Page.whole(each.model_copy(update={"similarity": similarity}) for each, similarity in shown)
 
 
-@router.get("/images/{image_id}")
+@router.get("/images/{image_id}", operation_id="get_image")
 @requires_scope(Scope.READ)
-def image(caller: CallerDep, service: ServiceDep, image_id: str, response: Response) -> Image:
+def image(caller: CallerDep, service: ServiceDep, image_id: ImageIdParameter, response: Response) -> Image:
     """Return an image with its state and fields; the ETag identifies this version of fields and picture."""
     found = load_image_to_show(service, caller, image_id)
     response.headers["ETag"] = found.etag
     return as_image(found, Image)
 
 
-@router.patch("/images/{image_id}")
+@router.patch("/images/{image_id}", operation_id="amend_image")
 @requires_scope(Scope.REMEMBER)
 def amend(
-    caller: CallerDep, service: ServiceDep, image_id: str, patch: ImagePatch, etags: EtagsDep, response: Response
+    caller: CallerDep,
+    service: ServiceDep,
+    image_id: ImageIdParameter,
+    patch: ImagePatch,
+    etags: EtagsDep,
+    response: Response,
 ) -> Image | Accepted:
     """Change labels and fields; votes change at once. Returns the image, or only its state without the scope `read`.
 
@@ -153,7 +161,7 @@ def amend(
     return as_image(amended, Image)
 
 
-@router.get("/labels")
+@router.get("/labels", operation_id="list_labels")
 @requires_scope(CLASSIFY_OR_READ)
 def labels(
     caller: CallerDep,

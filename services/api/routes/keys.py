@@ -8,6 +8,7 @@ from visual_memory.schemas.page import Page
 from visual_memory.services.access.api_keys import Within as WithinKey
 from visual_memory.services.api.authenticate import Caller, CallerDep, IdempotencyKey, ServiceDep
 from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
+from visual_memory.services.api.path_parameters import KeyIdParameter
 from visual_memory.services.infrastructure.records.database import Within
 
 router = APIRouter(prefix="/v1", tags=["keys"], route_class=AuthorizedRoute)
@@ -53,21 +54,21 @@ def create_key(
 
 @router.get("/keys/{key_id}", operation_id="get_key")
 @requires_scope(Scope.ADMIN)
-def get_key(caller: CallerDep, service: ServiceDep, key_id: str) -> Key:
+def get_key(caller: CallerDep, service: ServiceDep, key_id: KeyIdParameter) -> Key:
     """Return a key of the tenant, without its secret."""
     return service.keys.load(key_id, caller.tenant)
 
 
 @router.post("/keys/{key_id}/rotate", operation_id="rotate_key")
 @requires_scope(Scope.ADMIN)
-def rotate_key(caller: CallerDep, service: ServiceDep, key_id: str) -> NewKey:
+def rotate_key(caller: CallerDep, service: ServiceDep, key_id: KeyIdParameter) -> NewKey:
     """Give a key another secret, and end its sessions; the former secret is refused within a second."""
     return service.keys.rotate(key_id, _audited(caller, "keys.rotate"), caller.tenant)
 
 
 @router.delete("/keys/{key_id}", operation_id="revoke_key")
 @requires_scope(Scope.ADMIN)
-def revoke_key(caller: CallerDep, service: ServiceDep, key_id: str) -> Key:
+def revoke_key(caller: CallerDep, service: ServiceDep, key_id: KeyIdParameter) -> Key:
     """Revoke a key for good, and end its sessions; it is refused within a second."""
     return service.keys.revoke(key_id, _audited(caller, "keys.revoke"), caller.tenant)
 

@@ -12,7 +12,7 @@ from visual_memory.services.infrastructure.observability import prometheus_metri
 router = APIRouter(tags=["health"], route_class=AuthorizedRoute)
 
 
-@router.get("/metrics", response_class=Response, responses=binary_content("text/plain"))
+@router.get("/metrics", operation_id="get_metrics", response_class=Response, responses=binary_content("text/plain"))
 @requires_scope(Scope.ADMIN)
 def prometheus(caller: CallerDep, service: ServiceDep) -> Response:
     """Return counters of the tenant and its images by state; metrics of the whole service are for operators only."""

@@ -11,6 +11,7 @@ from visual_memory.services.api.authenticate import CallerDep, ServiceDep
 from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
 from visual_memory.services.api.error_responses import binary_content
 from visual_memory.services.api.if_match import is_current
+from visual_memory.services.api.path_parameters import ImageIdParameter
 from visual_memory.services.api.routes.images import NO_STORE_HEADERS, load_image_to_show
 from visual_memory.services.decoding.file_formats.recognise_format import media_type
 
@@ -32,7 +33,7 @@ NOT_MODIFIED = 304
     responses=binary_content("image/*"),
 )
 @requires_scope(Scope.READ)
-def picture(caller: CallerDep, service: ServiceDep, image_id: str) -> Response:
+def picture(caller: CallerDep, service: ServiceDep, image_id: ImageIdParameter) -> Response:
     """Return the picture as it was sent; an image that came as a vector has none."""
     data = service.pictures.read(load_image_to_show(service, caller, image_id).picture)
     return Response(data, media_type=media_type(data), headers=NO_STORE_HEADERS)
@@ -49,7 +50,7 @@ def picture(caller: CallerDep, service: ServiceDep, image_id: str) -> Response:
 def thumbnail(
     caller: CallerDep,
     service: ServiceDep,
-    image_id: str,
+    image_id: ImageIdParameter,
     version: Annotated[
         str | None,
         Query(

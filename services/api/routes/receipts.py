@@ -11,6 +11,7 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.receipt import FilterCheck, PublicKey
 from visual_memory.services.api.authenticate import Caller, CallerDep, ServiceDep
 from visual_memory.services.api.authorize import ANY_SCOPE, AuthorizedRoute, requires_scope
+from visual_memory.services.api.path_parameters import RemovalIdParameter
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.receipts.receipt_signature import NotValid
 
@@ -37,30 +38,37 @@ class FilterToCheck(BaseModel):
     filter: Filter = Field(description="the filter to compare", examples=[{"source": "camera-1"}])
 
 
-@router.get("/receipts/key")
+@router.get("/receipts/key", operation_id="get_receipt_key")
 @requires_scope(ANY_SCOPE)
 def receipt_key(service: ServiceDep) -> PublicKey:
     """Return the public key that verifies receipts, as a JSON Web Key; `base64` is the same key in plain base64."""
     return service.receipts.log.signer.key
 
 
-@router.get("/removals/{removal_id}/receipt", response_class=Response, responses=ANSWERS)
+@router.get("/removals/{removal_id}/receipt", operation_id="get_receipt", response_class=Response, responses=ANSWERS)
 @requires_scope(Scope.REMOVE)
-def receipt(caller: CallerDep, service: ServiceDep, removal_id: str) -> Response:
+def receipt(caller: CallerDep, service: ServiceDep, removal_id: RemovalIdParameter) -> Response:
     """Return the receipt of a removal that is done."""
     return Response(_issued(caller, service, removal_id), media_type=JOSE)
 
 
-@router.get("/removals/{removal_id}/erasure-receipt", response_class=Response, responses=ANSWERS)
+@router.get(
+    "/removals/{removal_id}/erasure-receipt",
+    operation_id="get_erasure_receipt",
+    response_class=Response,
+    responses=ANSWERS,
+)
 @requires_scope(Scope.REMOVE)
-def erasure_receipt(caller: CallerDep, service: ServiceDep, removal_id: str) -> Response:
+def erasure_receipt(caller: CallerDep, service: ServiceDep, removal_id: RemovalIdParameter) -> Response:
     """Return the receipt of a removal's erasure, which contains the digest of the first receipt."""
     return Response(_issued(caller, service, removal_id, erasure=True), media_type=JOSE)
 
 
-@router.post("/removals/{removal_id}/check")
+@router.post("/removals/{removal_id}/check", operation_id="check_receipt")
 @requires_scope(Scope.REMOVE)
-def check(caller: CallerDep, service: ServiceDep, removal_id: str, request: FilterToCheck) -> FilterCheck:
+def check(
+    caller: CallerDep, service: ServiceDep, removal_id: RemovalIdParameter, request: FilterToCheck
+) -> FilterCheck:
     """Check whether the receipt of a removal, which contains only a digest of its filter, is of this filter."""
     text = _issued(caller, service, removal_id)
     try:

@@ -100,7 +100,7 @@ def remove_image(
     return _wait_for_receipt(service, caller, removal_id, response)
 
 
-@router.get("/removals")
+@router.get("/removals", operation_id="list_removals")
 @requires_scope(Scope.REMOVE)
 def removals(caller: CallerDep, service: ServiceDep, asked: PageDep) -> Page[Removal]:
     """List the removals, the latest first."""

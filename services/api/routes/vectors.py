@@ -74,6 +74,7 @@ async def read_vectors(request: Request) -> Sent:
 
 @router.post(
     "/vectors",
+    operation_id="accept_vectors",
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _BODY}}}},
 )
 @may_raise(Blocked, EncoderMismatch, InvalidVector)

@@ -1,0 +1,15 @@
+"""The ids in paths."""
+
+from typing import Annotated
+
+from fastapi import Path
+
+DecisionIdParameter = Annotated[str, Path(description="the decision's id", examples=["20260131T120000000000-4f1c0a7b"])]
+EvaluationIdParameter = Annotated[
+    str, Path(description="the evaluation's id", examples=["4f1c0a7b-9d2e-4c55-8a31-6f0d2b7c9e10"])
+]
+ImageIdParameter = Annotated[str, Path(description="the image's id", examples=["cat-17"])]
+KeyIdParameter = Annotated[str, Path(description="the key's id", examples=["9f86d081884c"])]
+RemovalIdParameter = Annotated[
+    str, Path(description="the removal's id", examples=["4f1c0a7b-9d2e-4c55-8a31-6f0d2b7c9e10"])
+]
