@@ -112,12 +112,7 @@ class Intervention(StrEnum):
 
 
 class DecisionPreviewRequest(BaseModel):
-    """The intervention, and its images: at most 1,000, by id or by filter.
-
-    Attributes:
-        labels: the new ones, for ``relabel``.
-        last: the number of the latest stored decisions that are run again.
-    """
+    """The intervention, and its images: at most 1,000, by id or by filter."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -130,11 +125,19 @@ class DecisionPreviewRequest(BaseModel):
         },
     )
 
-    action: Intervention
-    image_ids: SomeImages = Field(default_factory=list)
-    filter: Filter | None = None
-    labels: Annotated[list[Label], Field(max_length=32)] = Field(default_factory=list)
-    last: Annotated[int, Field(ge=1, le=MAX_LAST)] = 100
+    action: Intervention = Field(description="what would happen to the images", examples=["mute"])
+    image_ids: SomeImages = Field(
+        default_factory=list, description="ids of the images; or give a filter", examples=[["cat-17", "cat-18"]]
+    )
+    filter: Filter | None = Field(
+        default=None, description="the images that meet it; or give their ids", examples=[{"source": "camera-1"}]
+    )
+    labels: Annotated[list[Label], Field(max_length=32)] = Field(
+        default_factory=list, description="the new ones, for `relabel`", examples=[["cat"]]
+    )
+    last: Annotated[int, Field(ge=1, le=MAX_LAST)] = Field(
+        default=100, description="the number of the latest stored decisions that are run again", examples=[1000]
+    )
 
     @model_validator(mode="after")
     def _names_images(self) -> "DecisionPreviewRequest":
@@ -148,26 +151,24 @@ class DecisionPreviewRequest(BaseModel):
 class LabelChange(BaseModel):
     """A stored decision whose label would change; `before` is its label by today's memory."""
 
-    id: str
-    asked_at: datetime
-    before: str | None
-    after: str | None
+    id: str = Field(description="the decision's id", examples=["4f1c0a7b9d2e"])
+    asked_at: datetime = Field(description="when the decision was made", examples=["2026-01-31T12:00:00Z"])
+    before: str | None = Field(description="its label", examples=["cat"])
+    after: str | None = Field(description="the label that it would have; null: none", examples=["dog"])
 
 
 class DecisionPreview(BaseModel):
-    """The effect of an intervention on stored decisions.
+    """The effect of an intervention on stored decisions."""
 
-    Attributes:
-        images: the number of images that it covers.
-        decisions: the number of stored decisions that were run again: the latest, of encoders that the memory knows.
-        touched: the number of these in which one of the images votes.
-        changed: those whose label would change.
-    """
-
-    images: int
-    decisions: int
-    touched: int
-    changed: list[LabelChange]
+    images: int = Field(description="the number of images that it covers", examples=[12])
+    decisions: int = Field(
+        description=(
+            "the number of stored decisions that were run again: the latest, of encoders that the memory knows"
+        ),
+        examples=[120],
+    )
+    touched: int = Field(description="the number of these in which one of the images votes", examples=[3])
+    changed: list[LabelChange] = Field(description="those whose label would change")
 
 
 class InfluentialImage(BaseModel):

@@ -4,6 +4,9 @@ from typing import Annotated
 
 from fastapi import Path
 
+ChangeIdParameter = Annotated[
+    str, Path(description="the change's id", examples=["0198c9d2-6a3e-7c11-9f00-2b1d4e5f6a70"])
+]
 DecisionIdParameter = Annotated[str, Path(description="the decision's id", examples=["20260131T120000000000-4f1c0a7b"])]
 EvaluationIdParameter = Annotated[
     str, Path(description="the evaluation's id", examples=["4f1c0a7b-9d2e-4c55-8a31-6f0d2b7c9e10"])

@@ -15,9 +15,10 @@ from visual_memory.services.api.authenticate import Caller, CallerDep, Idempoten
 from visual_memory.services.api.authorize import READ_OR_REMEMBER, AuthorizedRoute, requires_scope
 from visual_memory.services.api.listed_errors import may_raise
 from visual_memory.services.api.page_parameters import PageDep
+from visual_memory.services.api.path_parameters import ChangeIdParameter
 from visual_memory.services.changes.change_images import WantedChange
 
-router = APIRouter(prefix="/v1", tags=["curate"], route_class=AuthorizedRoute)
+router = APIRouter(prefix="/v1", tags=["changes"], route_class=AuthorizedRoute)
 
 
 @router.post("/curations", operation_id="curate_images", summary="Mute, unmute or relabel images")
@@ -93,7 +94,7 @@ def changes(caller: CallerDep, service: ServiceDep, asked: PageDep) -> Page[Chan
 
 @router.get("/changes/{change_id}", operation_id="get_change", summary="Show a change")
 @requires_scope(READ_OR_REMEMBER)
-def change(caller: CallerDep, service: ServiceDep, change_id: str) -> Change:
+def change(caller: CallerDep, service: ServiceDep, change_id: ChangeIdParameter) -> Change:
     """Return a change: what was done, by whom, to how many images, and whether it was undone."""
     service.changes.settle(caller.tenant)
     return service.changes.records.load(caller.tenant, change_id)
@@ -102,7 +103,9 @@ def change(caller: CallerDep, service: ServiceDep, change_id: str) -> Change:
 @router.post("/changes/{change_id}/undo", operation_id="undo_change", summary="Undo a change")
 @may_raise(AlreadyUndone, Blocked)
 @requires_scope(Scope.REMEMBER)
-def undo(caller: CallerDep, service: ServiceDep, change_id: str, idempotency_key: IdempotencyKey = None) -> Change:
+def undo(
+    caller: CallerDep, service: ServiceDep, change_id: ChangeIdParameter, idempotency_key: IdempotencyKey = None
+) -> Change:
     """Give the images of a change back what they had before; votes change at once.
 
     An image that was changed again since, was replaced by another picture, or is gone, is left as it is and counted in

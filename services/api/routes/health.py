@@ -26,7 +26,9 @@ class Readiness(BaseModel):
 
     ready: bool = Field(description="whether every needed component answers", examples=[True])
     degraded: bool = Field(description="whether another component does not answer", examples=[False])
-    parts: dict[str, Part] = Field(description="the components by name")
+    parts: dict[str, Part] = Field(
+        description="the components by name", examples=[{"store": {"ok": True, "needed": True, "detail": ""}}]
+    )
 
 
 @router.get("/healthz", operation_id="get_liveness")
