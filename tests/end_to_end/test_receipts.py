@@ -77,7 +77,8 @@ def test_there_is_no_receipt_of_what_is_not_done(stack: Stack, removal_id: str) 
 def test_a_mirror_that_fails_keeps_the_removal_running(spare: Stack) -> None:
     stack, mirror = spare, Path(spare.environment["VISUAL_MEMORY_REMOVALS__MIRROR"])
     stack.remembered(stack.teach(picture("disc"), labels=["x"], subject="ann"))
-    removal = stack.client.remove(RemovalRequest(filter=Filter({"subject": "ann"}), reason="asked to"))
+    request = RemovalRequest(filter=Filter({"subject": "ann"}), reason="asked to")
+    removal = stack.client.remove(request, wait_seconds=0)
 
     def waits() -> bool:
         return (stack.client.removal(removal.id).waits_for or "").startswith("waiting for the mirror: ")

@@ -129,7 +129,7 @@ def test_a_removal_in_the_middle_of_a_fill_covers_both_vectors(report: Report, t
             name = commands.encoder("add", model)["spec"]["name"]
             time.sleep(random.uniform(0, 3.0))
             request = RemovalRequest(filter=Filter({"subject": subject}), reason="asked to")
-            removal = stack.client.remove(request)
+            removal = stack.client.remove(request, wait_seconds=0)
             time.sleep(random.uniform(0, 0.3))
             kill(stack.child(random.choice(("worker", "engine"))))
             receipt = until(lambda each=removal: _done(stack, each.id), "a receipt")  # type: ignore[misc]
