@@ -582,7 +582,7 @@ def test_nothing_that_one_can_ask_tells_of_the_other(two: Two) -> None:
         told = two.told(client)
         assert {name for name, text in told.items() if foreign in text} == set()
         telling = {"/v1/images", "/v1/images/one", "/v1/labels", "/v1/removals", "/metrics", "/v1/audit", "classify"}
-        telling |= {"/v1/decisions", "/v1/influence"}
+        telling |= {"/v1/decisions", "/v1/influence", "/v1/me", "/v1/keys", "preview"}
         assert {name for name, text in told.items() if own in text} == telling
     assert [len(client.images().data) for client in (two.north, two.south)] == [1, 1]
     assert [each.images for client in (two.north, two.south) for each in client.labels().data] == [1, 1]
