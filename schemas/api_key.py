@@ -1,11 +1,11 @@
 """API keys: their tenant, scopes and rate limits."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from visual_memory.schemas.compatibility import OpenEnum
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.text_rules import Text
 
@@ -28,7 +28,7 @@ def check_tenant(name: str) -> str:
         ) from None
 
 
-class Scope(StrEnum):
+class Scope(OpenEnum):
     """What a key may do; ``admin`` may do everything.
 
     ``classify``: classify; see ids and labels of neighbours, classes, and evaluations. ``read``: see images with all

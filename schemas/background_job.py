@@ -1,11 +1,11 @@
 """A background job: work of a worker that takes longer than a request, with its progress."""
 
-from enum import StrEnum
-
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from visual_memory.schemas.compatibility import OpenEnum
 
-class JobKind(StrEnum):
+
+class JobKind(OpenEnum):
     """The kind of work."""
 
     EVALUATION = "evaluation"
@@ -14,7 +14,7 @@ class JobKind(StrEnum):
     INFLUENCE = "influence"
 
 
-class JobState(StrEnum):
+class JobState(OpenEnum):
     """The state of a job; ``collecting``: it waits for data from its caller; the last three are its end."""
 
     COLLECTING = "collecting"

@@ -1,10 +1,10 @@
 """A change of many images at once, by filter or by image ids."""
 
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from visual_memory.schemas.compatibility import OpenEnum
 from visual_memory.schemas.curation_request import NewLabels
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImagePatch
@@ -13,7 +13,7 @@ from visual_memory.schemas.text_rules import ImageId
 MAX_IDS = 10_000
 
 
-class BulkAction(StrEnum):
+class BulkAction(OpenEnum):
     """As `Action`, and ``amend``: labels and fields of images change as one patch says."""
 
     RELABEL = "relabel"

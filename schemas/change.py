@@ -1,10 +1,10 @@
 """A recorded change of stored images, which can be undone, and the preview of one."""
 
 from datetime import datetime
-from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from visual_memory.schemas.compatibility import OpenEnum
 from visual_memory.schemas.image import State
 from visual_memory.schemas.removal import SampleImage
 
@@ -12,7 +12,7 @@ MAX_SAMPLES = 20
 MAX_LABELS_COUNTED = 1000
 
 
-class ChangeAction(StrEnum):
+class ChangeAction(OpenEnum):
     """What was done to the images; ``undo`` took back an earlier change."""
 
     RELABEL = "relabel"
@@ -22,7 +22,7 @@ class ChangeAction(StrEnum):
     UNDO = "undo"
 
 
-class ChangeState(StrEnum):
+class ChangeState(OpenEnum):
     """``interrupted``: an error or a crash ended it, and `images` says how many images it has changed before."""
 
     RUNNING = "running"

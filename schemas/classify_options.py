@@ -1,10 +1,10 @@
 """The options of a classification: k, vote, filter, pruning, search effort, and their bounds."""
 
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
+from visual_memory.schemas.compatibility import OpenEnum
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.moments import Moment
 
@@ -20,7 +20,7 @@ MAX_CALIBRATED = 100
 """Neighbours of each image in a judgement, and so the largest k for `unknown_above` and `coverage`."""
 
 
-class Vote(StrEnum):
+class Vote(OpenEnum):
     """How a neighbour's vote is weighted; the formulas are in `services.voting.vote_weights`."""
 
     RANK = "rank"
@@ -29,7 +29,7 @@ class Vote(StrEnum):
     SOFTMAX = "softmax"
 
 
-class GroupBy(StrEnum):
+class GroupBy(OpenEnum):
     """Which neighbours share one vote: copies of the same ``content``, or ``none``: each image has its own vote."""
 
     CONTENT = "content"
@@ -55,7 +55,7 @@ class VoteOptions(BaseModel):
     )
 
 
-class Prune(StrEnum):
+class Prune(OpenEnum):
     """How wrong votes of an image, counted leaving one out, reduce its weight (paper, section on pruning)."""
 
     NONE = "none"
@@ -63,7 +63,7 @@ class Prune(StrEnum):
     HARD = "hard"
 
 
-class Effort(StrEnum):
+class Effort(OpenEnum):
     """How thorough the search for neighbours is; see `services.vector_engines.hnsw_parameters`."""
 
     FAST = "fast"

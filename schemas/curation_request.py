@@ -1,10 +1,10 @@
 """Curation of images: mute, unmute or relabel, by filter or by wrong votes."""
 
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from visual_memory.schemas.compatibility import OpenEnum
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.text_rules import Labels
 
@@ -14,7 +14,7 @@ NewLabels = Annotated[
 ]
 
 
-class Action(StrEnum):
+class Action(OpenEnum):
     """``mute``: images stop voting; ``unmute``: muted images vote again; ``relabel``: images get other labels."""
 
     MUTE = "mute"

@@ -245,6 +245,13 @@ class NotFound(VisualMemoryError):
     status = 404
 
 
+class NoSuchPath(NotFound):
+    """The API has no such path."""
+
+    code = "no_such_path"
+    title = "No such path"
+
+
 class Conflict(VisualMemoryError):
     """Another request changed the same thing at the same time; send this one again."""
 

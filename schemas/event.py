@@ -1,18 +1,18 @@
 """An event of a tenant: something happened to images, a removal or a job."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from visual_memory.schemas.background_job import JobKind, JobState
+from visual_memory.schemas.compatibility import OpenEnum
 
 MAX_IMAGES = 50
 """An event names at most so many images; one about more has only their number."""
 
 
-class EventType(StrEnum):
+class EventType(OpenEnum):
     """What happened. ``resync``: events may have been lost, so read again what you show."""
 
     ACCEPTED = "accepted"

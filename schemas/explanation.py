@@ -1,12 +1,12 @@
 """Explanations of stored decisions: replay, counterfactual, intervention preview, influence."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from visual_memory.schemas.classify_options import ClassifyOptions
+from visual_memory.schemas.compatibility import OpenEnum
 from visual_memory.schemas.decision import Decision, Neighbour
 from visual_memory.schemas.filter import MAX_VALUES, Filter
 from visual_memory.schemas.text_rules import ImageId, Label
@@ -103,7 +103,7 @@ class Counterfactual(BaseModel):
     )
 
 
-class Intervention(StrEnum):
+class Intervention(OpenEnum):
     """What may be done to images; muting and removing have the same effect on a vote."""
 
     MUTE = "mute"

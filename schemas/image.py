@@ -4,11 +4,11 @@ import secrets
 import uuid
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from visual_memory.schemas.compatibility import OpenEnum
 from visual_memory.schemas.errors import PreconditionFailed
 from visual_memory.schemas.labels import FormerLabels
 from visual_memory.schemas.moments import Moment
@@ -33,7 +33,7 @@ def has_picture(key: str) -> bool:
     return not key.startswith(NO_PICTURE)
 
 
-class State(StrEnum):
+class State(OpenEnum):
     """The state of an image; only ``remembered`` ones vote."""
 
     WAITING = "waiting"
@@ -42,7 +42,7 @@ class State(StrEnum):
     MUTED = "muted"
 
 
-class Doubt(StrEnum):
+class Doubt(OpenEnum):
     """What the service did to an image because of other images' votes; a removal of those undoes it.
 
     ``warned``: `reason` says that its neighbours vote for another label; ``held``: it is muted for that; ``pruned``: it

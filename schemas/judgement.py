@@ -1,14 +1,14 @@
 """A judgement of the memory: every remembered image classified by the others, leaving one out."""
 
 from datetime import datetime
-from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from visual_memory.schemas.background_job import Job
+from visual_memory.schemas.compatibility import OpenEnum
 
 
-class Suspicion(StrEnum):
+class Suspicion(OpenEnum):
     """Why an image needs a review."""
 
     LABEL = "label"

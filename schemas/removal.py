@@ -1,10 +1,10 @@
 """A removal: its request, its preview, and its record."""
 
 import re
-from enum import StrEnum
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from visual_memory.schemas.compatibility import OpenEnum
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import State
 from visual_memory.schemas.text_rules import Text
@@ -128,7 +128,7 @@ class RemovalPreview(BaseModel):
     )
 
 
-class RemovalStatus(StrEnum):
+class RemovalStatus(OpenEnum):
     """The status of a removal; ``done`` after it was verified that nothing that it covers is left."""
 
     RUNNING = "running"

@@ -19,6 +19,7 @@ from visual_memory.schemas.errors import (
     InvalidParameter,
     InvalidRequest,
     MethodNotAllowed,
+    NoSuchPath,
     NotAuthorized,
     NotFound,
     TooSlow,
@@ -76,7 +77,7 @@ def error_response(error: VisualMemoryError) -> Response:
 def http_error_response(request: Request, error: HTTPException) -> Response:
     """Render an error of the framework, in sentences of this service."""
     if error.status_code == NotFound.status:
-        return error_response(NotFound(f"there is nothing at {request.url.path}; see /docs"))
+        return error_response(NoSuchPath(f"there is nothing at {request.url.path}; see /docs"))
     if error.status_code == MethodNotAllowed.status:
         allowed = ", ".join(sorted(_methods_at(request)))
         refusal = error_response(MethodNotAllowed(f"there is no {request.method} at this path; there is: {allowed}"))

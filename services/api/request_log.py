@@ -9,12 +9,15 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from visual_memory import __version__
+from visual_memory.schemas.compatibility import VERSION_HEADER
 from visual_memory.schemas.errors import VisualMemoryError
 from visual_memory.services.api.authenticate import Caller
 from visual_memory.services.api.error_responses import error_response
 from visual_memory.services.infrastructure.observability.json_logs import request_id
 
 SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+VERSION = (VERSION_HEADER.lower().encode(), __version__.encode())
 GONE = 499
 """The logged status if the client disconnected before it was answered."""
 
@@ -23,6 +26,8 @@ log = logging.getLogger(__name__)
 
 class RequestLog:
     """ASGI middleware that assigns each request an id, returns it as ``X-Request-Id``, and logs the outcome.
+
+    Every answer names the version of the service too, see `VERSION_HEADER`.
 
     A caller may send the id: 1 to 64 of A-Z a-z 0-9 . _ -. Logged is the route's template instead of the path, which
     contains image ids, and neither query nor headers.
@@ -45,7 +50,8 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", identifier.encode())]
+                own = [(b"x-request-id", identifier.encode()), VERSION]
+                message["headers"] = [*message.get("headers", []), *own]
             await send(message)
 
         try:

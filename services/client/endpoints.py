@@ -48,6 +48,7 @@ from visual_memory.schemas.receipt import FilterCheck, PublicKey
 from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalRequest
 from visual_memory.schemas.session import Me
 from visual_memory.schemas.stored_decision import DecisionSummary, StoredDecision
+from visual_memory.services.client.parse_answer import parse_json
 from visual_memory.services.client.retry_policy import TRIES
 
 if TYPE_CHECKING:
@@ -394,7 +395,8 @@ def is_receipt_of(removal_id: str, condition: Filter) -> Request[bool]:
     """Whether the receipt of a removal, which names its filter by a digest, is of this filter."""
 
     def matches(answer: httpx.Response) -> bool:
-        return FilterCheck.model_validate_json(answer.content).matches
+        check: FilterCheck = _parse(_adapter(FilterCheck), answer)
+        return check.matches
 
     body = f'{{"filter": {condition.model_dump_json()}}}'
     return Request("POST", f"/v1/removals/{removal_id}/check", matches, {"content": body, "headers": JSON})
@@ -524,7 +526,7 @@ def _part_name(fields: ImageFields) -> str:
 
 
 def _parse(kind: TypeAdapter[Result], answer: httpx.Response) -> Result:
-    return kind.validate_json(answer.content)
+    return parse_json(kind, answer.content)
 
 
 def _content(answer: httpx.Response) -> bytes:
@@ -535,9 +537,8 @@ Answer = TypeVar("Answer", Counterfactual, Influence)
 
 
 def _or_job(kind: type[Answer], answer: httpx.Response) -> Answer | JobWithResult:
-    if answer.status_code == ACCEPTED:
-        return JobWithResult.model_validate_json(answer.content)
-    return kind.model_validate_json(answer.content)
+    read: TypeAdapter[Answer | JobWithResult] = _adapter(JobWithResult if answer.status_code == ACCEPTED else kind)
+    return _parse(read, answer)
 
 
 def _given(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from visual_memory.schemas.errors import InvalidRequest, Unavailable, errors_by_
 from visual_memory.schemas.errors import VisualMemoryError as Error
 from visual_memory.schemas.fault import ProblemDetails
 from visual_memory.schemas.validation_faults import first_faults
+from visual_memory.services.client.service_version import difference, may_be_unknown
 
 Result = TypeVar("Result")
 
@@ -44,7 +45,8 @@ def read_answer(read: Callable[[httpx.Response], Result], answer: httpx.Response
     except ValueError:
         fault = "not JSON"
     raise UnexpectedAnswer(
-        f"the answer has another form than this client reads ({fault}): use a client of the service's version"
+        f"the answer has another form than this client reads ({fault}){difference(answer)}:"
+        " use a client of the service's version"
     )
 
 
@@ -59,7 +61,7 @@ def error_of(answer: httpx.Response) -> Error:
     except ValidationError:
         error = _kind_of_status(answer.status_code)(_foreign(answer))
     else:
-        error = _error_of_problem(answer.status_code, problem)
+        error = _error_of_problem(answer, problem)
     error.request_id = answer.headers.get("X-Request-Id", "")
     pause = answer.headers.get("Retry-After", "")
     if error.retry_after is not None and pause.isdecimal():
@@ -67,9 +69,10 @@ def error_of(answer: httpx.Response) -> Error:
     return error
 
 
-def _error_of_problem(status: int, problem: ProblemDetails) -> Error:
+def _error_of_problem(answer: httpx.Response, problem: ProblemDetails) -> Error:
     known = errors_by_code().get(problem.code)
-    error = known(problem.detail) if known else _kind_of_status(status)(f"{problem.detail} ({problem.code})")
+    detail = f"{problem.detail}{'' if known else f' ({problem.code})'}{may_be_unknown(answer, problem.code)}"
+    error = (known or _kind_of_status(answer.status_code))(detail)
     error.errors = tuple(problem.errors)
     return error
 

@@ -8,12 +8,15 @@ from collections.abc import Collection
 from typing import Any
 
 import httpx
+from pydantic import TypeAdapter
 
 from visual_memory.schemas.errors import RateLimited, Unavailable
 from visual_memory.schemas.event import Event, EventType
 from visual_memory.services.client.error_answers import error_of
+from visual_memory.services.client.parse_answer import parse_json
 
 EVENTS = "/v1/events"
+EVENT = TypeAdapter(Event)
 SILENCE_SECONDS = 45.0
 """The service sends something every 15 s; after this time without, the connection is taken for lost."""
 FIRST_PAUSE = 0.5
@@ -66,7 +69,7 @@ class EventStream:
             case "" if not line:
                 self._cursor = self._id
                 text, self._data = "\n".join(self._data), []
-                return Event.model_validate_json(text) if text else None
+                return parse_json(EVENT, text) if text else None
         return None
 
     def pause_after_end(self) -> float:

@@ -204,7 +204,7 @@ FORMS = [
     Bad("body without length", "POST", "/v1/images", 413, "too_large", "2000000", {"content": chunks, "headers": JSON}),
     Bad("method", "PUT", "/v1/images", 405, "method_not_allowed", "GET, POST"),
     Bad("no JSON", "POST", "/v1/removals", 415, "unsupported_media_type", "application/json", {"content": b"{}"}),
-    Bad("path", "GET", "/v1/nothing", 404, "not_found", "/v1/nothing"),
+    Bad("path", "GET", "/v1/nothing", 404, "no_such_path", "/v1/nothing"),
 ]
 BODIES = [
     body("JSON", "/v1/images", "JSON: line 1, column 2", "{not json", "invalid_json"),
