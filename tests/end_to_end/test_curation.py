@@ -99,6 +99,7 @@ def test_a_wrong_label_is_found_weighs_less_is_silent_and_comes_back(taught: Tau
     assert client.judgement().stale, "it counts all the same"
     *_, change_id = shown.split()
     assert f"to undo it: visual-memory curate undo {change_id}" in shown
+    assert "1 images changed back" in taught.command("curate", "undo", change_id)
     assert client.image("odd").labels == ["bars"]
     undo, relabel, *_ = taught.command("curate", "history").splitlines()
     assert f"undo  1 images, by {client.change(change_id).by}, undoes {change_id}" in undo
