@@ -90,6 +90,9 @@ def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI
         description="An image classifier that you teach by showing and un-teach by asking.",
         version="1",
         lifespan=lifespan,
+        contact={"name": "The Visual Memory authors"},
+        license_info={"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+        servers=[{"url": "/", "description": "This service."}],
         openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
         separate_input_output_schemas=False,
         openapi_url=None,  # see `services.api.routes.documentation`

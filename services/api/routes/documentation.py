@@ -94,7 +94,10 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         [(body, "validation") for body in bodies], ref_template="#/components/schemas/{model}"
     )
     document["components"]["schemas"] |= schemas["$defs"]
-    document["components"]["examples"] = error_examples()
+    paths = json.dumps(document["paths"])
+    document["components"]["examples"] = {
+        code: example for code, example in error_examples().items() if f'"#/components/examples/{code}"' in paths
+    }
     document["components"]["securitySchemes"] = SECURITY
     return document
 

@@ -3,10 +3,15 @@
 Readiness covers what this process uses itself; whether workers run is checked where they are started.
 """
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 router = APIRouter(tags=["health"])
+
+NO_KEY: dict[str, Any] = {"security": []}
+"""Says in OpenAPI that no key is needed."""
 
 NEEDED = {"store", "pictures", "records", "clock"}
 """Components without which no request can be answered. Without the broker, accepted images wait for the sweep; without
@@ -31,13 +36,19 @@ class Readiness(BaseModel):
     )
 
 
-@router.get("/healthz", operation_id="get_liveness")
+@router.get("/healthz", operation_id="get_liveness", summary="Get liveness", openapi_extra=NO_KEY)
 async def healthz() -> dict[str, str]:
     """Answer if the process is alive."""
     return {"status": "alive"}
 
 
-@router.get("/readyz", operation_id="get_readiness", responses={503: {"model": Readiness}})
+@router.get(
+    "/readyz",
+    operation_id="get_readiness",
+    summary="Get readiness",
+    openapi_extra=NO_KEY,
+    responses={503: {"model": Readiness}},
+)
 async def readyz(request: Request, response: Response) -> Readiness:
     """Return the state of every component; 503 if a needed one does not answer."""
     faults = await request.app.state.find_faults()
