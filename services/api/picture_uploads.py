@@ -6,7 +6,6 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.config import JsonDict
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
@@ -70,16 +69,8 @@ class SentImages(BaseModel):
     )
 
 
-def _not_empty(name: str) -> JsonDict:
-    return {"required": [name], "properties": {name: {"minItems": 1}}}
-
-
 class ClassifyRequest(ClassifyOptions):
-    """The JSON body of a classification: pictures in base64 or by URL, or vectors."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"anyOf": [_not_empty(each) for each in ("pictures", "urls", "vectors")]}
-    )
+    """The JSON body of a classification: `pictures`, `urls` or `vectors`, one of the three."""
 
     pictures: Annotated[list[Picture], Field(max_length=MAX_AT_ONCE)] = Field(
         default_factory=list, description="pictures, in base64", examples=[["/9j/4AAQSkZJRg=="]]
