@@ -30,6 +30,7 @@ class AuditEntry(BaseModel):
     action: str = Field(
         description=(
             "`accept`, `amend`, `read`, `remove`, `judge`, `mute`, `unmute`, `relabel`, `undo`, `decisions.delete`, "
+            "`review.mark`, `review.unmark`, "
             "`evaluations.request`, `evaluations.add`, `evaluations.start`, `evaluations.delete`, `jobs.cancel`, "
             "`intake.users.add`, `intake.users.remove`, `intake.dead.replay`, `intake.dead.drop`, "
             "`keys.make`, `keys.revoke`, `keys.rotate`, `session.open`, `compact`, `verify-removals`, `backup`, "
@@ -72,7 +73,10 @@ class AuditEntry(BaseModel):
         examples=["4f1c0a7b"],
     )
     decision: str | None = Field(
-        default=None, exclude_if=is_none, description="the id of the deleted decision", examples=["0198c9d2-6a3e"]
+        default=None,
+        exclude_if=is_none,
+        description="the id of the decision that was deleted or marked",
+        examples=["0198c9d2-6a3e"],
     )
     about_key: str | None = Field(
         default=None,

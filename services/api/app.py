@@ -34,6 +34,7 @@ from visual_memory.services.api.routes import (
     pictures,
     receipts,
     removals,
+    review,
     session,
     vectors,
 )
@@ -121,6 +122,7 @@ def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI
         receipts,
         changes,
         curation,
+        review,
         evaluations,
         events,
         jobs,

@@ -104,15 +104,17 @@ class Caller:
         """Write into the audit log what an answer shows: the number of images, and the subjects."""
         self.service.audit.write(self.tenant, self.key.name, "read", subjects, images=images, **self._who)
 
-    def audit_entry(self, action: str, kind: str, **fields: Any) -> Within:
+    def audit_entry(self, action: str, kind: str | None, **fields: Any) -> Within:
         """Return a callback that writes an audit log entry within a transaction.
 
         Args:
             action: of the entry.
-            kind: the field of `AuditEntry` for the id that the callback receives.
+            kind: the field of `AuditEntry` for the id that the callback receives; None: it is not written.
             fields: further fields of `AuditEntry`.
         """
-        return lambda connection, record: self.record(connection, action, **fields, **{kind: record})
+        return lambda connection, record: self.record(
+            connection, action, **fields, **({} if kind is None else {kind: record})
+        )
 
     def create_once(
         self,

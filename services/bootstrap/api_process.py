@@ -38,6 +38,7 @@ from visual_memory.services.bootstrap.wiring.wire_use_cases import (
     wire_accept,
     wire_classify,
     wire_classify_by,
+    wire_review,
 )
 from visual_memory.services.classification.classify import Classify
 from visual_memory.services.classification.reranking.rerank import Rerank
@@ -69,6 +70,7 @@ from visual_memory.services.intake.streams.dead_letters import DeadLetters
 from visual_memory.services.memory.memory_facade import Memory
 from visual_memory.services.removal.removal_records import RemovalRecords
 from visual_memory.services.removal.steps.removal_steps import RemovalSteps
+from visual_memory.services.review.review_queue import Review
 from visual_memory.services.settings import RerankSettings, Settings
 
 REMOVALS_AT_ONCE = 4
@@ -120,6 +122,7 @@ class ApiProcess:
     report_judgement: ReportJudgement
     list_suspects: ListSuspects
     changes: Changes
+    review: Review
     dead_letters: DeadLetters
     intake_metrics: StreamMetrics
 
@@ -233,6 +236,7 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
                 report_judgement=ReportJudgement(memory, stores.judgements, stores.jobs),
                 list_suspects=ListSuspects(memory, stores.judgements),
                 changes=wire_changes(settings, long_timeout_memory, stores, lease_of(settings), memory),
+                review=wire_review(database, memory, stores),
                 dead_letters=dead_letters,
                 intake_metrics=intake_metrics,
             )

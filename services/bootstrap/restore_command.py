@@ -87,7 +87,7 @@ def wire_restore(
     settings: Settings, database: Database, engine: Engine, stores: Stores, rehearsal: bool = False
 ) -> RestoreBackup:
     """Wire the restore."""
-    log = stores.receipts.log
+    log, decisions, reviews = stores.receipts.log, stores.remove_from_decisions, stores.remove_from_reviews
     return RestoreBackup(
         engine=engine,
         pictures=stores.pictures,
@@ -97,10 +97,10 @@ def wire_restore(
         removed=RemovedImages(database, stores.blocks, stores.tombstones),
         encoders=encoder_records_of(database),
         metadata=settings.metadata,
-        hooks=(stores.remove_from_decisions.remove_covered,),
+        hooks=(decisions.remove_covered, reviews.remove_covered),
         add_removals=AddRemovalsFromMirror(database, log.signer),
         revoke_keys=ApiKeys(database).revoke_all,
-        reconcile=(stores.remove_from_decisions.reconcile_all, stores.remove_from_changes.reconcile_all),
+        reconcile=(decisions.reconcile_all, stores.remove_from_changes.reconcile_all, reviews.reconcile_all),
         is_rehearsal=rehearsal,
     )
 

@@ -19,6 +19,7 @@ from visual_memory.services.cli.commands import (
     keys,
     processes,
     receipts,
+    review,
     tenants,
 )
 from visual_memory.services.cli.commands.add import add
@@ -100,6 +101,7 @@ app.add_typer(receipts.app, name="receipts")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(curate.app, name="curate")
 app.add_typer(decisions.app, name="decisions")
+app.add_typer(review.app, name="review")
 app.add_typer(encoder.app, name="encoder")
 app.add_typer(intake.app, name="intake")
 app.add_typer(job.app, name="job")

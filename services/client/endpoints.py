@@ -46,6 +46,7 @@ from visual_memory.schemas.labels import LabelCount, LabelRule
 from visual_memory.schemas.page import DEFAULT_LIMIT, Page
 from visual_memory.schemas.receipt import FilterCheck, PublicKey
 from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalRequest
+from visual_memory.schemas.review import ReviewClaim, ReviewItem, ReviewKind, ReviewMark
 from visual_memory.schemas.session import Me
 from visual_memory.schemas.stored_decision import DecisionSummary, StoredDecision
 from visual_memory.services.client.parse_answer import parse_json
@@ -256,6 +257,48 @@ def suspects(
 ) -> Request[Page[Suspect]]:
     """A page of images that deserve a look, by kind, the strongest suspicion first."""
     return _list("/v1/suspects", Page[Suspect], limit, cursor, total, kind=kind and kind.value)
+
+
+def review(
+    kind: ReviewKind | None = None,
+    *,
+    include_reviewed: bool = False,
+    limit: int = DEFAULT_LIMIT,
+    cursor: str | None = None,
+    total: bool = False,
+) -> Request[Page[ReviewItem]]:
+    """A page of what is worth a look, the highest score first: doubted images, suspects, unknown or close decisions.
+
+    Args:
+        kind: only items of this kind.
+        include_reviewed: list items that were looked at too.
+        limit: see above.
+        cursor: see above.
+        total: see above.
+    """
+    reviewed = "true" if include_reviewed else None
+    given = {"kind": kind and kind.value, "include_reviewed": reviewed}
+    return _list("/v1/review", Page[ReviewItem], limit, cursor, total, **given)
+
+
+def mark_reviewed(kind: ReviewKind, item_id: str) -> Request[ReviewMark]:
+    """Mark an item of the review queue as looked at."""
+    return _request("PUT", f"/v1/review/{kind.value}/{item_id}", ReviewMark)
+
+
+def unmark_reviewed(kind: ReviewKind, item_id: str) -> Request[None]:
+    """Take the mark of an item back."""
+    return Request("DELETE", f"/v1/review/{kind.value}/{item_id}", lambda _: None, {})
+
+
+def claim_reviews(claim: ReviewClaim) -> Request[list[ReviewItem]]:
+    """Hold items of the review queue for a minute, so that nobody else reviews them; returns those that are held."""
+    return _items(_request("POST", "/v1/review/claims", Page[ReviewItem], content=claim.model_dump_json()))
+
+
+def release_reviews() -> Request[None]:
+    """Release all items that this key holds."""
+    return Request("DELETE", "/v1/review/claims", lambda _: None, {})
 
 
 def curate(request: CurationRequest) -> Request[Change]:

@@ -35,18 +35,25 @@ class ListSuspects:
             return Page.of([], None, 0 if asked.total else None)
         of_kind = sorted((each for each in judgement.suspects if kind in (None, each.suspicion)), key=_position)
         start = 0 if position is None else bisect_right(of_kind, position, key=_position)
-        found = list(islice(self._valid(tenant, of_kind[start:]), asked.limit + 1))
+        found = list(islice(self._suspects(tenant, of_kind[start:]), asked.limit + 1))
         page = found[: asked.limit]
         following = CURSORS.encode(_position(page[-1])) if len(found) > asked.limit else None
-        return Page.of(page, following, sum(1 for _ in self._valid(tenant, of_kind)) if asked.total else None)
+        return Page.of(page, following, sum(1 for _ in self._suspects(tenant, of_kind)) if asked.total else None)
 
-    def _valid(self, tenant: str, suspects: Sequence[Suspect]) -> Iterator[Suspect]:
+    def still_suspect(self, tenant: str, suspects: Sequence[Suspect]) -> Iterator[tuple[Suspect, StoredImage]]:
+        """Those suspects of a judgement that were not muted, relabelled or removed since, with their images.
+
+        Read in batches, as they are asked for.
+        """
         for start in range(0, len(suspects), BATCH):
             batch = suspects[start : start + BATCH]
             originals = {each.suggestion for each in batch if each.suspicion is Suspicion.DUPLICATE}
             stored = self.memory.images.get(tenant, {each.image_id for each in batch} | originals)
             voters = {image_id: image for image_id, image in stored.items() if image.votes_at(now())}
-            yield from (each for each in batch if _is_valid(each, voters))
+            yield from ((each, voters[each.image_id]) for each in batch if _is_valid(each, voters))
+
+    def _suspects(self, tenant: str, suspects: Sequence[Suspect]) -> Iterator[Suspect]:
+        return (suspect for suspect, _ in self.still_suspect(tenant, suspects))
 
 
 def _position(suspect: Suspect) -> tuple[int, float, str]:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from visual_memory.schemas.filter import Clause
-from visual_memory.schemas.image import StoredImage
+from visual_memory.schemas.image import StoredImage, point_id
 from visual_memory.schemas.image_search import ImageSort
 from visual_memory.services.memory.points.page_cursor import position_of, to_sorted_cursor
 from visual_memory.services.memory.points.point_filters import within
 from visual_memory.services.memory.points.point_payload import to_image
 from visual_memory.services.memory.points.read_and_write_points import Points
-from visual_memory.services.vector_engines.engine_contract import Order
+from visual_memory.services.vector_engines.engine_contract import Order, Position
 
 COUNTED = 100_000
 """Images up to which a total is exact; counting them takes about 30 ms."""
@@ -56,7 +56,13 @@ class OrderedImages:
         payloads, following = self._points.engine.scroll_ordered(
             within(tenant, clauses), order, limit, position_of(sort, cursor)
         )
-        return [to_image(payload) for payload in payloads], to_sorted_cursor(sort, following)
+        images = [to_image(payload) for payload in payloads]
+        return images, None if following is None else to_sorted_cursor(sort, following)
+
+    def cursor_at(self, sort: ImageSort, image: StoredImage) -> str:
+        """The cursor of the page that starts with an image, or where it would be."""
+        moment = image.captured_at if sort.endswith("captured_at") else image.accepted_at
+        return to_sorted_cursor(sort, Position(moment, point_id(image.tenant, image.image_id)))
 
     def total(self, tenant: str, clauses: Sequence[Clause]) -> Total:
         """The number of images that meet a filter: exact unless there are more than about `COUNTED`."""

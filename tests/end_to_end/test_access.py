@@ -185,6 +185,7 @@ PREVIEW = {"json": {"action": "mute", "filter": {}}}
 LOOKS = (Scope.READ,)
 CHANGED = "/v1/changes/{change_id}"
 IMAGE, REMOVED = "/v1/images/{image_id}", "/v1/removals/{removal_id}"
+REVIEWED = "/v1/review/{kind}/{item_id}"
 DECIDED, EVALUATED = "/v1/decisions/{decision_id}", "/v1/evaluations/{evaluation_id}"
 NEW_KEY = {"json": {"name": "another", "scopes": ["read"]}}
 KEY, EVERY_SCOPE = "/v1/keys/{key_id}", (Scope.READ, Scope.REMEMBER, Scope.REMOVE)
@@ -206,6 +207,11 @@ CALLS: dict[tuple[str, str], Call] = {
     ("POST", "/v1/judgements"): Call(Scope.REMEMBER, own_job, 202),
     ("GET", "/v1/judgement"): Call(Scope.CLASSIFY, not_judged, others=LOOKS),
     ("GET", "/v1/suspects"): Call(Scope.READ, empty_list),
+    ("GET", "/v1/review"): Call(Scope.READ, empty_list),
+    ("PUT", REVIEWED): Call(Scope.REMEMBER, missing),
+    ("DELETE", REVIEWED): Call(Scope.REMEMBER, missing, 204),
+    ("POST", "/v1/review/claims"): Call(Scope.READ, empty_list, arguments={"json": {"limit": 1}}),
+    ("DELETE", "/v1/review/claims"): Call(Scope.READ, lambda answer: answer.status_code == 204, 204),
     ("POST", "/v1/curations"): Call(Scope.REMEMBER, nothing_changed, arguments=CURATION),
     ("POST", "/v1/curations/preview"): Call(Scope.REMEMBER, nothing_would_change, arguments=CURATION),
     ("POST", "/v1/images/bulk"): Call(Scope.REMEMBER, nothing_changed, arguments=CURATION),
@@ -264,6 +270,8 @@ def ask(scene: Scene, route: tuple[str, str], call: Call, headers: Mapping[str, 
     method, path = route
     path = path.format(
         image_id=scene.image_id,
+        kind="image",
+        item_id=scene.image_id,
         removal_id=scene.removal_id,
         decision_id=scene.decision_id,
         evaluation_id=scene.evaluation_id,

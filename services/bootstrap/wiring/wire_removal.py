@@ -49,6 +49,7 @@ from visual_memory.services.removal.steps.remove_from_intake import RemoveFromIn
 from visual_memory.services.removal.steps.seal_receipt import SealReceipt
 from visual_memory.services.removal.tombstones import Tombstones
 from visual_memory.services.removal.verify_removals import VerifyRemovals
+from visual_memory.services.review.remove_from_reviews import RemoveFromReviews
 from visual_memory.services.settings import Settings
 
 GRACE = timedelta(minutes=5)
@@ -94,6 +95,11 @@ class Stores:
         return RemoveFromDecisions(self.decisions)
 
     @property
+    def remove_from_reviews(self) -> RemoveFromReviews:
+        """Deletes marks and claims of removed images."""
+        return RemoveFromReviews(self.removals.database, self.decisions.memory)
+
+    @property
     def removal_hooks(self) -> Sequence[RemovalHook]:
         """Delete what was derived from removed images."""
         return (
@@ -102,6 +108,7 @@ class Stores:
             self.remove_from_decisions.remove_covered,
             self.explanation_jobs.remove_covered,
             self.remove_from_changes.remove_covered,
+            self.remove_from_reviews.remove_covered,
         )
 
 

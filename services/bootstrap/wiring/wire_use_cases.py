@@ -18,6 +18,7 @@ from visual_memory.services.classification.classify import Classify
 from visual_memory.services.curation.judgement.judge_memory import JudgeMemory
 from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
 from visual_memory.services.curation.judgement.vector_cache import VectorCache
+from visual_memory.services.curation.list_suspects import ListSuspects
 from visual_memory.services.decisions.explanations.explain import Explain
 from visual_memory.services.decisions.explanations.explanation_jobs import RunExplanation
 from visual_memory.services.decoding.decode_many import Decoder
@@ -32,6 +33,11 @@ from visual_memory.services.intake.execute_put_plan import PutImages
 from visual_memory.services.intake.remember_pictures import EmbedWithOthers, RememberPictures, no_other_encoders
 from visual_memory.services.intake.retention_limits import RetentionLimits
 from visual_memory.services.memory.memory_facade import Memory
+from visual_memory.services.review.claim_items import ClaimItems
+from visual_memory.services.review.existing_items import ExistingItems
+from visual_memory.services.review.list_review import ListReview
+from visual_memory.services.review.mark_reviewed import MarkReviewed
+from visual_memory.services.review.review_queue import Review
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
 
@@ -83,6 +89,13 @@ def wire_remember(
         embed_with_others,
         publish=stores.publish,
     )
+
+
+def wire_review(database: Database, memory: Memory, stores: Stores) -> Review:
+    """Wire the review queue."""
+    existing = ExistingItems(database, memory)
+    listed = ListReview(database, memory, ListSuspects(memory, stores.judgements))
+    return Review(listed, MarkReviewed(database, existing), ClaimItems(database, existing, listed))
 
 
 def wire_classify(

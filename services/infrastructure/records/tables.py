@@ -338,6 +338,21 @@ decisions = Table(
     Column("body", String, nullable=False),  # JSON of `schemas.stored_decision.StoredDecision`
     UniqueConstraint("tenant", "id"),
     Index(None, "tenant", "label", "id"),
+    Index(
+        "ix_decisions_unknown",
+        "tenant",
+        "id",
+        sqlite_where=text("label IS NULL"),
+        postgresql_where=text("label IS NULL"),
+    ),
+    Index(
+        "ix_decisions_close",
+        "tenant",
+        "margin",
+        "id",
+        sqlite_where=text("label IS NOT NULL"),
+        postgresql_where=text("label IS NOT NULL"),
+    ),
 )
 
 decision_mentions = Table(
@@ -432,7 +447,9 @@ review_marks = Table(
     metadata,
     Column("tenant", String, primary_key=True),
     Column("kind", String, primary_key=True),
-    Column("record", String, primary_key=True),
+    Column("record", String, primary_key=True),  # the id of an item; see `schemas.review.ReviewItem`
+    Column("decision", BigId, ForeignKey(decisions.c.number, ondelete="CASCADE"), index=True),  # of this kind only
+    Column("seen", String, nullable=False),  # a digest of the image as it was; empty for decisions
     Column("by", String, nullable=False),
     Column("at", Moment, nullable=False),
 )
@@ -443,9 +460,11 @@ review_claims = Table(
     Column("tenant", String, primary_key=True),
     Column("kind", String, primary_key=True),
     Column("record", String, primary_key=True),
+    Column("decision", BigId, ForeignKey(decisions.c.number, ondelete="CASCADE"), index=True),
     Column("key", String, nullable=False),  # the API key's id
     Column("by", String, nullable=False),
     Column("until", Moment, nullable=False),
+    Index(None, "tenant", "key"),
 )
 
 

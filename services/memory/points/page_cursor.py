@@ -43,10 +43,8 @@ def random_cursor() -> str:
     return to_cursor(str(uuid.uuid4())) or ""
 
 
-def to_sorted_cursor(sort: ImageSort, position: Position | None) -> str | None:
-    """The cursor of the page that starts at a position of an order; None at the end."""
-    if position is None:
-        return None
+def to_sorted_cursor(sort: ImageSort, position: Position) -> str:
+    """The cursor of the page that starts at a position of an order."""
     moment = _NO_MOMENT if position.moment is None else (position.moment - _EPOCH) // _MICROSECOND
     return _encode(_POSITION.pack(_SORTS.index(sort), moment, uuid.UUID(position.id).bytes))
 

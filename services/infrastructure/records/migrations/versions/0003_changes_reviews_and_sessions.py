@@ -3,7 +3,7 @@
 from alembic import op
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKeyConstraint, PrimaryKeyConstraint, String, text
 
-from visual_memory.services.infrastructure.records.column_types import Json, Moment
+from visual_memory.services.infrastructure.records.column_types import BigId, Json, Moment
 
 revision = "0003"
 down_revision = "0002"
@@ -43,20 +43,33 @@ def upgrade() -> None:
         Column("tenant", String(), nullable=False),
         Column("kind", String(), nullable=False),
         Column("record", String(), nullable=False),
+        Column("decision", BigId, nullable=True),
         Column("key", String(), nullable=False),
         Column("by", String(), nullable=False),
         Column("until", Moment(), nullable=False),
+        ForeignKeyConstraint(["decision"], ["decisions.number"], name="fk_review_claims_decision", ondelete="CASCADE"),
         PrimaryKeyConstraint("tenant", "kind", "record", name="pk_review_claims"),
     )
+    op.create_index("ix_review_claims_decision", "review_claims", ["decision"], unique=False)
+    op.create_index("ix_review_claims_tenant_key", "review_claims", ["tenant", "key"], unique=False)
     op.create_table(
         "review_marks",
         Column("tenant", String(), nullable=False),
         Column("kind", String(), nullable=False),
         Column("record", String(), nullable=False),
+        Column("decision", BigId, nullable=True),
+        Column("seen", String(), nullable=False),
         Column("by", String(), nullable=False),
         Column("at", Moment(), nullable=False),
+        ForeignKeyConstraint(["decision"], ["decisions.number"], name="fk_review_marks_decision", ondelete="CASCADE"),
         PrimaryKeyConstraint("tenant", "kind", "record", name="pk_review_marks"),
     )
+    op.create_index("ix_review_marks_decision", "review_marks", ["decision"], unique=False)
+    for name, columns, condition in (
+        ("ix_decisions_unknown", ["tenant", "id"], text("label IS NULL")),
+        ("ix_decisions_close", ["tenant", "margin", "id"], text("label IS NOT NULL")),
+    ):
+        op.create_index(name, "decisions", columns, sqlite_where=condition, postgresql_where=condition)
     op.create_table(
         "usage",
         Column("tenant", String(), nullable=False),
