@@ -27,7 +27,7 @@ from visual_memory import (
 )
 from visual_memory.local import Memory
 from visual_memory.schemas.background_job import JobState
-from visual_memory.schemas.errors import Blocked, InvalidPicture, InvalidRequest, Unavailable
+from visual_memory.schemas.errors import Blocked, InvalidPicture, InvalidRequest, NotFound, Unavailable
 from visual_memory.services.bootstrap.wiring.wire_intake import intake_redis, private_intake
 from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
 from visual_memory.services.intake.accept_pictures import Upload
@@ -68,12 +68,16 @@ def test_a_service_answers_the_same_on_the_folder() -> None:
     removed, more = RemovalRequest(filter=Filter({"subject": "checks"}), reason="a test", block=True), picture("disc")
     with taught() as (memory, folder):
         done = memory.remove(removed)
+        with pytest.raises(NotFound, match="checks-0"):
+            memory.thumbnail("checks-0")
+        small = memory.thumbnail("disc-0")
         before = memory.classify(asked, options).decisions
         assert (done.images, before[0].label) == (NUMBER, "disc")
         memory.close()
         with running(folder) as stack:
             assert votes(stack.client.classify(asked, options).decisions) == votes(before)
             assert stack.client.removal(done.id).receipt == done.receipt
+            assert stack.client.thumbnail("disc-0") == small
             with pytest.raises(Blocked):
                 stack.client.add([(picture("checks"), ImageFields(labels=["checks"], subject="checks"))])
             with pytest.raises(Unavailable, match="in use by another 'visual-memory up'"):
