@@ -14,16 +14,11 @@ from visual_memory.services.curation.list_suspects import ListSuspects
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import review_claims
 from visual_memory.services.memory.memory_facade import Memory
-from visual_memory.services.review.queue_sources import (
-    CloseDecisions,
-    DoubtedImages,
-    Entry,
-    Position,
-    Source,
-    Suspects,
-    UnknownDecisions,
-)
+from visual_memory.services.review.decision_sources import CloseDecisions, UnknownDecisions
+from visual_memory.services.review.doubted_images import DoubtedImages
+from visual_memory.services.review.queue_source import Entry, Position, Source
 from visual_memory.services.review.review_rows import rows_of
+from visual_memory.services.review.suspects import Suspects
 
 EXAMINED = 2_000
 """Entries that a page examines at most, beside those that it shows: it may end early where most were reviewed."""

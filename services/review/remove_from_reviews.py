@@ -3,16 +3,16 @@
 Those of decisions are deleted with the decisions.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import ColumnElement, Table, delete, select, tuple_
 
 from visual_memory.schemas.review import ItemName, ReviewKind
 from visual_memory.services.infrastructure.records.database import Database, batches
 from visual_memory.services.infrastructure.records.tables import review_claims, review_marks
 from visual_memory.services.memory.memory_facade import Memory
-from visual_memory.services.removal.covered_image_records import CoveredImages
+from visual_memory.services.removal.covered_image_records import CoveredImage, CoveredImages
 from visual_memory.services.review.existing_items import reviews_lock
 from visual_memory.services.review.review_rows import image_of, names_of_image
 
@@ -35,6 +35,18 @@ class RemoveFromReviews:
         if self._has_any(tenant):
             for page in covered:
                 self._delete(tenant, (image.image_id for image in page))
+
+    def count_covered(self, tenant: str, images: Sequence[CoveredImage]) -> int:
+        """How many marks and claims name covered images whose ids no other image has by now."""
+        if not self._has_any(tenant):
+            return 0
+        ids = {image.image_id for image in images}
+        gone, found = ids - self.memory.images.get(tenant, ids).keys(), 0
+        for batch in batches(sorted(gone), AT_ONCE):
+            with self.database.read() as connection:
+                queries = [select(table.c.record).where(where) for table, where in _of_images(tenant, batch)]
+                found += sum(len(connection.execute(query).all()) for query in queries)
+        return found
 
     def reconcile_all(self) -> int:
         """After a restore, end all claims, and delete the marks of images that are not there.
@@ -60,13 +72,9 @@ class RemoveFromReviews:
 
     def _delete(self, tenant: str, image_ids: Iterable[str]) -> None:
         for batch in batches(image_ids, AT_ONCE):
-            names = [name for image_id in batch for name in names_of_image(image_id)]
             with self.database.write(urgent=True) as connection:
-                for table in TABLES:
-                    for kind in (ReviewKind.IMAGE, ReviewKind.SUSPECT):
-                        records = [record for of, record in names if of is kind]
-                        of_images = (table.c.tenant == tenant) & (table.c.kind == kind) & table.c.record.in_(records)
-                        connection.execute(delete(table).where(of_images))
+                for table, where in _of_images(tenant, batch):
+                    connection.execute(delete(table).where(where))
 
     def _marked_images(self) -> Iterator[tuple[str, set[str]]]:
         """The ids of marked images, by tenant, in batches."""
@@ -81,3 +89,12 @@ class RemoveFromReviews:
             for tenant in {row.tenant for row in rows}:
                 own = (ItemName(kind=row.kind, id=row.record) for row in rows if row.tenant == tenant)
                 yield tenant, {image_id for name in own if (image_id := image_of(name)) is not None}
+
+
+def _of_images(tenant: str, image_ids: Collection[str]) -> Iterator[tuple[Table, ColumnElement[bool]]]:
+    """Each table, and which of its rows name some images, by kind."""
+    names = [name for image_id in image_ids for name in names_of_image(image_id)]
+    for table in TABLES:
+        for kind in (ReviewKind.IMAGE, ReviewKind.SUSPECT):
+            records = [record for of, record in names if of is kind]
+            yield table, (table.c.tenant == tenant) & (table.c.kind == kind.value) & table.c.record.in_(records)

@@ -130,6 +130,25 @@ def test_a_stored_decision_is_listed_and_explained(cli: Cli, stack: Stack, tmp_p
     assert cli.json("decisions", "list", "--label", label) == []
 
 
+def test_what_is_worth_a_look_is_listed_claimed_and_marked(cli: Cli, tmp_path: Path) -> None:
+    question = write(tmp_path / "q.png", "disc")
+    [decision] = cli.json("classify", question, "--source", unique("nowhere"), "--store")
+
+    def queue(*words: str) -> list[str]:
+        return [each["id"] for each in cli.json("review", "list", "--kind", "decision", "--limit", 1000, *words)]
+
+    assert decision["id"] in queue()
+    [mine] = [each for each in cli.json("review", "claim", "--limit", 100) if each["id"] == decision["id"]]
+    assert mine["claimed_by"]
+    assert decision["id"] in cli("review", "list").stdout
+    cli("review", "claim", "--release")
+    cli("review", "mark", "decision", decision["id"])
+    assert decision["id"] not in queue()
+    assert decision["id"] in queue("--reviewed")
+    cli("review", "mark", "decision", decision["id"], "--undo")
+    assert decision["id"] in queue()
+
+
 def test_add_a_csv_manifest(cli: Cli, stack: Stack, tmp_path: Path) -> None:
     source, image_id = unique("csv"), unique("image")
     write(tmp_path / "pictures" / "a.png", "disc")

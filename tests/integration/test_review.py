@@ -24,6 +24,7 @@ from visual_memory.schemas.review import ItemName, ReviewItem, ReviewKind
 from visual_memory.services.bootstrap.wiring.wire_use_cases import wire_review
 from visual_memory.services.infrastructure.records.tables import decisions, review_claims, review_marks
 from visual_memory.services.memory.points.point_filters import same_pictures
+from visual_memory.services.removal.covered_image_records import CoveredImages, to_covered_image
 from visual_memory.services.review.claim_items import Claimant
 from visual_memory.services.review.review_queue import Review
 from visual_memory.services.vector_engines.engine_contract import SetPayload
@@ -194,11 +195,14 @@ def test_a_removal_leaves_no_mark_and_no_claim_of_its_images(parts: Parts) -> No
     fill(parts)
     mark_and_claim_all(parts)
     before = {table.name: rows(parts, table) for table in (review_marks, review_claims)}
+    reviews, covered = parts.stores().remove_from_reviews, CoveredImages.of(parts.held("held", "wrong"))
+    assert [reviews.count_covered(parts.tenant, page) for page in covered] == [0], "they are there still"
     parts.remove(RemovalRequest(filter=Filter({"image_id": ["held", "wrong"]}), reason="asked to"))
     for table in (review_marks, review_claims):
         left = rows(parts, table)
         assert left == [each for each in before[table.name] if each[1].split(":")[-1] not in {"held", "wrong"}]
         assert len(left) < len(before[table.name]) > 6
+    assert [reviews.count_covered(parts.tenant, page) for page in covered] == [0]
     parts.database.erase_deleted()
     assert b"label:wrong" not in (parts.folder / "records.db").read_bytes()
     for each in parts.decisions().summaries(parts.tenant).data:
@@ -230,7 +234,10 @@ def test_after_a_restore_no_claim_and_no_mark_of_a_missing_image_is_left(parts: 
     mark_and_claim_all(parts)
     [warned] = parts.held("warned")
     parts.memory.writes.delete([warned])
-    assert parts.stores().remove_from_reviews.reconcile_all() == 1
+    reviews, covered = parts.stores().remove_from_reviews, [to_covered_image(warned)]
+    assert reviews.count_covered(parts.tenant, covered) == 2, "a mark and a claim"
+    assert reviews.reconcile_all() == 1
+    assert reviews.count_covered(parts.tenant, covered) == 0
     assert rows(parts, review_claims) == []
     assert sorted(kind for kind, _ in rows(parts, review_marks)) == ["decision"] * 4 + ["image"]
     assert ("image", "warned") not in rows(parts, review_marks)

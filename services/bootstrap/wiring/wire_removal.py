@@ -217,7 +217,7 @@ def wire_removal_steps(memory: Memory, stores: Stores, lease: timedelta, *furthe
         lease_duration=lease,
         before_delete=(stores.remove_from_decisions.note_vectors,),
         hooks=(*stores.removal_hooks, *further),
-        count_derived=(stores.remove_from_changes.count_covered,),
+        count_derived=(stores.remove_from_changes.count_covered, stores.remove_from_reviews.count_covered),
         keep=removals.leases.kept_alive,
     )
 
