@@ -54,6 +54,7 @@ def tiles() -> Row:
                 lambda: _cpu_seconds(show, "api"),
                 {ALLOWED: lambda: 0.2, FIRST: lambda: _cpu_seconds(show_first, "api", "api decoder")},
                 asked={ALLOWED: 1},
+                rounds=3,
                 note=f"time of the CPU, of the API's process; {_others(show)}",
             )
 
