@@ -7,6 +7,7 @@ from visual_memory.schemas.change import ChangeAction
 from visual_memory.schemas.errors import Conflict, NotFound
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.image import ImagePatch, StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.services.changes.change_records import ChangeRecords
 from visual_memory.services.changes.plan_actions import Plan, plan_amend
 from visual_memory.services.changes.record_and_write import PlannedImage, recorded_change
@@ -98,6 +99,6 @@ class AmendImage:
             raise NotFound(f"there is no image {image_id!r}")
         refuse_marked([held])
         held.check_etag(etags)
-        changed = plan.becomes(held)
+        changed = plan.becomes(held, now())
         self.refuse_blocked.check([changed])
         return PlannedImage(held, changed)

@@ -14,6 +14,7 @@ from visual_memory.schemas.errors import Conflict, NotJudged
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import StoredImage
 from visual_memory.schemas.judgement import Judgement
+from visual_memory.schemas.moments import now
 from visual_memory.services.changes.change_records import ChangeRecords
 from visual_memory.services.changes.plan_actions import Plan, plan_amend, plan_mute, plan_relabel, plan_unmute
 from visual_memory.services.changes.record_and_write import PlannedImage, RecordedChange, recorded_change
@@ -118,7 +119,7 @@ class ChangeImages:
         if wanted.checks_expiry:
             for page in wanted.selection.pages(self.memory, tenant, plan.states):
                 for image in page:
-                    plan.becomes(image)
+                    plan.becomes(image, now())
         with recorded_change(self.memory, self.records, tenant, plan.action, by, publish=self.publish) as running:
             for page in wanted.selection.pages(self.memory, tenant, plan.states):
                 running.skipped += self._change(running, plan, page, wanted.selection)
@@ -131,7 +132,8 @@ class ChangeImages:
         """Change images, again where others change them first; the number of those that never got a turn."""
         left = images
         for _ in range(TRIES):
-            planned = [each for image in left if (each := PlannedImage(image, plan.becomes(image))).differs]
+            moment = now()
+            planned = [each for image in left if (each := PlannedImage(image, plan.becomes(image, moment))).differs]
             if not planned:
                 return 0
             if plan.fields == AMENDABLE:

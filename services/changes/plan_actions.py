@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from visual_memory.schemas.change import ChangeAction
 from visual_memory.schemas.field_types import FieldType, convert_metadata
 from visual_memory.schemas.image import Doubt, ImagePatch, State, StoredImage
-from visual_memory.schemas.moments import now
 from visual_memory.services.intake.retention_limits import RetentionLimits, check_expiry
 from visual_memory.services.memory.points.point_payload import AMENDABLE, STANDING
 
@@ -20,13 +20,14 @@ class Plan:
 
     Attributes:
         action: its name.
-        becomes: what an image becomes; the image itself where nothing changes.
+        becomes: what an image becomes at a moment; the same where nothing changes. One moment for many images lets
+            them share a write.
         fields: what is written.
         states: the states of the images that the action may change; others stay as they are.
     """
 
     action: ChangeAction
-    becomes: Callable[[StoredImage], StoredImage]
+    becomes: Callable[[StoredImage, datetime], StoredImage]
     fields: Sequence[str]
     states: Sequence[State] = (*State,)
 
@@ -41,7 +42,7 @@ def plan_mute(wrong_votes: int | None = None) -> Plan:
     if wrong_votes is None:
         return Plan(ChangeAction.MUTE, _mute, STANDING, (State.REMEMBERED, State.MUTED))
     pruned = {**NO_DOUBT, "state": State.MUTED, "doubt": Doubt.PRUNED, "pruned_from": wrong_votes}
-    return Plan(ChangeAction.MUTE, lambda image: image.model_copy(update=pruned), STANDING, (State.REMEMBERED,))
+    return Plan(ChangeAction.MUTE, lambda image, _: image.model_copy(update=pruned), STANDING, (State.REMEMBERED,))
 
 
 def plan_unmute() -> Plan:
@@ -51,8 +52,7 @@ def plan_unmute() -> Plan:
 
 def plan_relabel(labels: Sequence[str]) -> Plan:
     """Give images other labels."""
-    moment = now()
-    return Plan(ChangeAction.RELABEL, lambda image: image.changed({"labels": [*labels]}, moment), ("labels",))
+    return Plan(ChangeAction.RELABEL, lambda image, moment: image.changed({"labels": [*labels]}, moment), ("labels",))
 
 
 def plan_amend(
@@ -74,8 +74,8 @@ def plan_amend(
     if "metadata" in changes:
         changes["metadata"] = convert_metadata(patch.metadata, metadata)
 
-    def becomes(image: StoredImage) -> StoredImage:
-        changed = retention.limited(image.changed(changes, now()))
+    def becomes(image: StoredImage, moment: datetime) -> StoredImage:
+        changed = retention.limited(image.changed(changes, moment))
         if not may_expire:
             retention.refuse_earlier(image, changed)
         return changed
@@ -83,9 +83,9 @@ def plan_amend(
     return Plan(ChangeAction.AMEND, becomes, AMENDABLE)
 
 
-def _mute(image: StoredImage) -> StoredImage:
+def _mute(image: StoredImage, _moment: datetime) -> StoredImage:
     return image.model_copy(update={**NO_DOUBT, "state": State.MUTED})
 
 
-def _unmute(image: StoredImage) -> StoredImage:
+def _unmute(image: StoredImage, _moment: datetime) -> StoredImage:
     return image.model_copy(update={**NO_DOUBT, "state": State.REMEMBERED})

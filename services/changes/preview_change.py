@@ -5,6 +5,7 @@ from itertools import islice
 
 from visual_memory.schemas.change import MAX_LABELS_COUNTED, MAX_SAMPLES, ChangePreview
 from visual_memory.schemas.image import StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.schemas.removal import SampleImage
 from visual_memory.services.changes.change_images import WantedChange
 from visual_memory.services.changes.record_and_write import PlannedImage
@@ -37,7 +38,8 @@ class PreviewChange:
         covered, eligible = sum(by_state.values()), sum(by_state.get(state, 0) for state in plan.states)
         pages = selection.pages(memory, tenant, plan.states)
         examined = [image for page in islice(pages, EXAMINED // PAGE) for image in page]
-        differ = sum(PlannedImage(image, plan.becomes(image)).differs for image in examined)
+        moment = now()
+        differ = sum(PlannedImage(image, plan.becomes(image, moment)).differs for image in examined)
         is_estimate = len(examined) < eligible
         images = round(eligible * differ / len(examined)) if is_estimate and examined else differ
         labels = selection.by_label(memory, tenant) if may_read else {}

@@ -19,6 +19,9 @@ from visual_memory.services.memory.points.point_payload import AMENDABLE, STANDI
 RECORDED_OF_STANDING = frozenset({"state", "doubt", "pruned_from"})
 """Not the reason and the ids of objectors: they tell of other images, which a removal may cover."""
 
+MAX_REVISIONS = 10_000
+"""Revisions that are remembered, so that images of all batches that were alike stay so, and share one write later."""
+
 Written = Callable[[Sequence[tuple[StoredImage, StoredImage]], dict[str, StoredImage]], object]
 """Called after images were written: with the images as they were read and as they became, and those stored now."""
 
@@ -67,6 +70,7 @@ class RecordedChange:
     written: int = 0
     skipped: int = 0
     after: dict[str, StoredImage] = field(default_factory=dict)
+    _revisions: dict[int, int] = field(default_factory=dict)
     _counts: Counter[EventType] = field(default_factory=Counter)
     _ids: dict[EventType, list[str]] = field(default_factory=dict)
 
@@ -86,7 +90,9 @@ class RecordedChange:
         Raises:
             Conflict: this process was suspended for long, and another one has ended the change.
         """
-        pairs = with_new_revisions([(each.read, each.becomes) for each in planned])
+        if len(self._revisions) > MAX_REVISIONS:
+            self._revisions.clear()
+        pairs = with_new_revisions([(each.read, each.becomes) for each in planned], self._revisions)
         rows = [_row(each, becomes, fields) for each, (_, becomes) in zip(planned, pairs, strict=True)]
         try:
             recorded = self.records.add(self.change, rows)

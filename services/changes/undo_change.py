@@ -7,6 +7,7 @@ label conflict only if the label check finds it again. So a removal that took su
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from visual_memory.schemas.change import Change, ChangeAction, ChangeState
 from visual_memory.schemas.errors import AlreadyUndone, Conflict
@@ -100,9 +101,9 @@ class UndoChange:
         """What the images become that are as the change left them; the others are left out."""
         stored = self.memory.images.get(tenant, [row.image_id for row in rows])
         as_left = [(row, stored[row.image_id]) for row in rows if _is_as_left(row, stored.get(row.image_id))]
-        planned = [PlannedImage(image, self._before(row, image)) for row, image in as_left]
+        moment = now()  # the same for all, so that they share a write
+        planned = [PlannedImage(image, self._before(row, image, moment)) for row, image in as_left]
         blocked = self.refuse_blocked.blocked_among([each.becomes for each in planned])
-        moment = now()
         return [
             each
             for each in planned
@@ -111,13 +112,13 @@ class UndoChange:
             and (not each.becomes.has_expired(moment) or each.read.has_expired(moment))
         ]
 
-    def _before(self, row: ChangedImage, image: StoredImage) -> StoredImage:
+    def _before(self, row: ChangedImage, image: StoredImage, moment: datetime) -> StoredImage:
         """An image as it was before the change, with its history and within today's limits of retention."""
         values = StoredImage.model_validate({**image.model_dump(), **row.before})
         former = {name: getattr(values, name) for name in row.before}
         if row.state is not None:
             return image.model_copy(update={**NO_DOUBT, **former})
-        changed = image.changed(former, now())
+        changed = image.changed(former, moment)
         return changed if set(former) == {"labels"} else self.retention.limited(changed)
 
 

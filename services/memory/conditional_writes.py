@@ -133,11 +133,18 @@ class ConditionalWrites:
 
 
 def with_new_revisions(
-    amended: Iterable[tuple[StoredImage, StoredImage]],
+    amended: Iterable[tuple[StoredImage, StoredImage]], following: dict[int, int] | None = None
 ) -> list[tuple[StoredImage, StoredImage]]:
-    """Set the following revision on what each image becomes; images of one revision get the same."""
-    listed = list(amended)
-    following = {revision: next_revision(revision) for revision in {image.revision for image, _ in listed}}
+    """Set the following revision on what each image becomes; images of one revision get the same.
+
+    Args:
+        amended: images as they were read, each with what it becomes.
+        following: the revisions that followed others in earlier calls, which are used again; new ones are added.
+    """
+    listed, following = list(amended), {} if following is None else following
+    for image, _ in listed:
+        if image.revision not in following:
+            following[image.revision] = next_revision(image.revision)
     return [
         (image, changed.model_copy(update={"picture": image.picture, "revision": following[image.revision]}))
         for image, changed in listed

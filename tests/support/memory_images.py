@@ -18,6 +18,7 @@ from tests.support.running_service import stand_still
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause, Filter
 from visual_memory.schemas.image import State, StoredImage
+from visual_memory.schemas.moments import now
 from visual_memory.services.changes.plan_actions import Plan, plan_mute, plan_relabel
 from visual_memory.services.memory.conditional_writes import PutResult, with_new_revisions
 from visual_memory.services.memory.memory_facade import Memory
@@ -67,7 +68,7 @@ def relabel(memory: Memory, tenant: str, clauses: Sequence[Clause], labels: Sequ
 def _change(memory: Memory, tenant: str, clauses: Sequence[Clause], plan: Plan) -> int:
     changed = 0
     for page in memory.images.pages(tenant, [*clauses, in_state(*plan.states)], 1000):
-        pairs = with_new_revisions([(image, plan.becomes(image)) for image in page])
+        pairs = with_new_revisions([(image, plan.becomes(image, now())) for image in page])
         after = memory.writes.change(pairs, plan.fields) if pairs else {}
         changed += sum(after[image.image_id].revision == becomes.revision for image, becomes in pairs)
     return changed
