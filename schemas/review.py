@@ -1,10 +1,11 @@
 """The review queue: images, suspects and stored decisions that are worth a look; marks and claims of them."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from visual_memory.schemas.compatibility import OpenEnum
 
 CLAIM_SECONDS = 60
 """How long a claim holds items."""
@@ -15,7 +16,7 @@ CLOSE_MARGIN = 0.2
 UNKNOWN_SCORE, HELD_SCORE, WARNED_SCORE = 0.9, 1.0, 0.9
 
 
-class ReviewKind(StrEnum):
+class ReviewKind(OpenEnum):
     """What an item is: an image that the label check doubts, a suspect of the judgement, or a stored decision."""
 
     IMAGE = "image"

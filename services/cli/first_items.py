@@ -1,6 +1,6 @@
 """Load the first items of a list, and say how many more there are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
@@ -12,23 +12,22 @@ Item = TypeVar("Item")
 MAX_PAGE = 1000
 
 
-def first_items(method: "Callable[..., Page[Item]]", limit: int, *args: Any) -> list[Item]:
-    """The first items of a list; if it has more, their number is printed on standard error.
+def first_items(method: "Callable[..., Page[Item]]", limit: int, *args: Any, **kwargs: Any) -> Iterator[Item]:
+    """The first items of a list; if it has more, their number is printed on standard error at the end.
 
     Args:
         method: a method of the client that returns a page of the list.
-        limit: the maximum number of items.
+        limit: the maximum number of items, at least 1.
         args: arguments of the method.
+        kwargs: its arguments by name.
     """
-    items: list[Item] = []
-    cursor = None
-    while len(items) < limit:
-        page = method(*args, limit=min(limit - len(items), MAX_PAGE), cursor=cursor)
-        items += page.data
-        cursor = page.next_cursor
+    cursor, left = None, limit
+    while left:
+        page = method(*args, **kwargs, limit=min(left, MAX_PAGE), cursor=cursor)
+        yield from page.data
+        cursor, left = page.next_cursor, left - len(page.data)
         if cursor is None:
-            return items
-    counted = method(*args, limit=1, total=True)
-    if more := max(0, (counted.total or 0) - len(items)):
+            return
+    counted = method(*args, **kwargs, limit=1, total=True)
+    if more := max(0, (counted.total or 0) - limit):
         typer.echo(f"... and {'about ' * bool(counted.total_is_estimate)}{more} more", err=True)
-    return items

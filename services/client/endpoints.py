@@ -506,9 +506,9 @@ def me() -> Request[Me]:
     return _request("GET", "/v1/me", Me)
 
 
-def keys() -> Request[Page[Key]]:
-    """All keys of the tenant, revoked ones too, the oldest first."""
-    return _request("GET", "/v1/keys", Page[Key])
+def keys(*, limit: int = DEFAULT_LIMIT, cursor: str | None = None, total: bool = False) -> Request[Page[Key]]:
+    """A page of the keys of the tenant, revoked ones too, the oldest first."""
+    return _list("/v1/keys", Page[Key], limit, cursor, total)
 
 
 def create_key(request: TenantKeyRequest) -> Request[NewKey]:

@@ -4,24 +4,28 @@ from fastapi import APIRouter, Response
 
 from visual_memory.schemas.api_key import Key, KeyRequest, NewKey, Scope, TenantKeyRequest
 from visual_memory.schemas.errors import Conflict
+from visual_memory.schemas.list_cursor import CursorText, ListCursors
+from visual_memory.schemas.moments import Moment
 from visual_memory.schemas.page import Page
 from visual_memory.services.access.api_keys import Within as WithinKey
 from visual_memory.services.api.authenticate import Caller, CallerDep, IdempotencyKey, ServiceDep
 from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
+from visual_memory.services.api.page_parameters import PageDep
 from visual_memory.services.api.path_parameters import KeyIdParameter
 from visual_memory.services.infrastructure.records.database import Within
 
 router = APIRouter(prefix="/v1", tags=["keys"], route_class=AuthorizedRoute)
 
+CURSORS = ListCursors("keys", tuple[Moment, CursorText])
 MAKE, KIND = "keys.make", "about_key"
 """The action, and the field for the id, in the audit log."""
 
 
 @router.get("/keys", operation_id="list_keys")
 @requires_scope(Scope.ADMIN)
-def list_keys(caller: CallerDep, service: ServiceDep) -> Page[Key]:
-    """List all keys of the tenant, revoked ones too, the oldest first; without their secrets."""
-    return Page[Key].whole(service.keys.all(caller.tenant))
+def list_keys(caller: CallerDep, service: ServiceDep, asked: PageDep) -> Page[Key]:
+    """List the keys of the tenant, revoked ones too, the oldest first; without their secrets."""
+    return CURSORS.page(service.keys.all(caller.tenant), lambda key: (key.created_at, key.id), asked, list)
 
 
 @router.post("/keys", operation_id="create_key", status_code=201)

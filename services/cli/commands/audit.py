@@ -22,7 +22,7 @@ def audit(
 ) -> None:
     """Show who did what in the key's tenant: sent, viewed, changed and removed images, and changes of keys."""
     with exit_on_error(), connect(url, key) as client:
-        lines = first_items(client.audit, limit, subject)
+        lines = list(first_items(client.audit, limit, subject))
     if as_json:
         for line in lines:
             print_json(line.model_dump(mode="json", exclude_none=True))

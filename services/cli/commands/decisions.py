@@ -32,7 +32,7 @@ def list_decisions(
 ) -> None:
     """List stored decisions, which were made with --store."""
     with exit_on_error(), connect(url, key) as client:
-        found = first_items(client.decisions, limit, label)
+        found = list(first_items(client.decisions, limit, label))
     for each in found:
         if as_json:
             print_json(each.model_dump(mode="json"))

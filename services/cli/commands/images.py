@@ -1,12 +1,12 @@
 """List the images of the memory, in an order or by their similarity to one of them."""
 
 from collections.abc import Iterable
-from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from visual_memory.services.cli.exit_codes import exit_on_error, fail
+from visual_memory.services.cli.first_items import first_items
 from visual_memory.services.cli.shared_options import (
     DEFAULT_URL,
     AsJson,
@@ -74,4 +74,4 @@ def _in_order(client: "Client", where: "Filter", sort: str | None, limit: int) -
     if sort is not None and sort not in get_args(ImageSort):
         fail(f"there is no order {sort!r}: the orders are {', '.join(get_args(ImageSort))}")
     order = LATEST_FIRST if sort is None else cast("ImageSort", sort)
-    return islice(client.iterate(client.search, where, sort=order, limit=min(limit, 500)), limit)
+    return first_items(client.search, limit, where, sort=order)

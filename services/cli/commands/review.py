@@ -30,11 +30,9 @@ def list_items(
     as_json: AsJson = False,
 ) -> None:
     """List doubted images, suspects, and stored decisions that are unknown or close."""
-    from functools import partial
-
     wanted = None if kind is None else _kind(kind)
     with exit_on_error(), connect(url, key) as client:
-        found = first_items(partial(client.review, include_reviewed=reviewed), limit, wanted)
+        found = list(first_items(client.review, limit, wanted, include_reviewed=reviewed))
     _print_items(found, as_json=as_json)
 
 

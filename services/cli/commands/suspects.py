@@ -39,7 +39,7 @@ def load_suspects(client: "Client", kind: str | None, limit: int) -> "list[Suspe
         fail(f"there are no suspects of a kind {kind!r}: the kinds are {', '.join(Suspicion)}")
     if client.judgement().current is None:
         fail("the memory is not judged at present: run `visual-memory judge` first")
-    return first_items(client.suspects, limit, None if kind is None else Suspicion(kind))
+    return list(first_items(client.suspects, limit, None if kind is None else Suspicion(kind)))
 
 
 def _print_suspects(found: "Sequence[Suspect]") -> None:

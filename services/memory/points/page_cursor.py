@@ -2,21 +2,17 @@
 
 import base64
 import binascii
-import struct
 import uuid
-from datetime import UTC, datetime, timedelta
 from typing import get_args
 
 from visual_memory.schemas.errors import InvalidCursor
 from visual_memory.schemas.image_search import ImageSort
+from visual_memory.schemas.list_cursor import ListCursors
+from visual_memory.schemas.moments import Moment
 from visual_memory.services.vector_engines.engine_contract import Position
 
-_SORTS: tuple[ImageSort, ...] = get_args(ImageSort)
-_POSITION = struct.Struct(">Bq16s")
-"""Number of the order, microseconds since 1970 in UTC, id of the point."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_NO_MOMENT = -(2**63)
+_SORTED = {sort: ListCursors(f"images {sort}", tuple[Moment | None, uuid.UUID]) for sort in get_args(ImageSort)}
+"""The cursors of each order: the moment and the id of a point."""
 
 
 def to_cursor(point: str | None) -> str | None:
@@ -45,8 +41,7 @@ def random_cursor() -> str:
 
 def to_sorted_cursor(sort: ImageSort, position: Position) -> str:
     """The cursor of the page that starts at a position of an order."""
-    moment = _NO_MOMENT if position.moment is None else (position.moment - _EPOCH) // _MICROSECOND
-    return _encode(_POSITION.pack(_SORTS.index(sort), moment, uuid.UUID(position.id).bytes))
+    return _SORTED[sort].encode((position.moment, uuid.UUID(position.id)))
 
 
 def position_of(sort: ImageSort, cursor: str | None) -> Position | None:
@@ -55,16 +50,8 @@ def position_of(sort: ImageSort, cursor: str | None) -> Position | None:
     Raises:
         InvalidCursor: it is not a cursor that `to_sorted_cursor` made for this order.
     """
-    if cursor is None:
-        return None
-    try:
-        number, moment, point = _POSITION.unpack(_decode(cursor))
-        at = None if moment == _NO_MOMENT else _EPOCH + moment * _MICROSECOND
-    except (struct.error, ValueError, OverflowError):
-        raise InvalidCursor from None
-    if number != _SORTS.index(sort):
-        raise InvalidCursor
-    return Position(at, str(uuid.UUID(bytes=point)))
+    position = _SORTED[sort].decode(cursor)
+    return None if position is None else Position(position[0], str(position[1]))
 
 
 def _encode(data: bytes) -> str:
