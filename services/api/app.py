@@ -36,6 +36,7 @@ from visual_memory.services.api.routes import (
     removals,
     review,
     session,
+    usage,
     vectors,
 )
 from visual_memory.services.api.routes.documentation import add_documents
@@ -60,7 +61,7 @@ TAGS = {
     "jobs": "Work that takes longer than a request.",
     "events": "What happens in the tenant, as it happens.",
     "intake": "Entries of the streams that could not be accepted.",
-    "session": "The caller, and sessions of browsers.",
+    "session": "The caller, sessions of browsers, and what the tenant uses.",
     "keys": "API keys of the tenant.",
     "audit": "Who did what.",
     "health": "Liveness, readiness and metrics.",
@@ -134,6 +135,7 @@ def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI
         keys,
         session,
         me,
+        usage,
     ):
         check_all_authorized(module.router)
         app.include_router(module.router)

@@ -11,6 +11,7 @@ from visual_memory.services.access.browser_tokens import BrowserTokens, login_li
 from visual_memory.services.access.idempotency_keys import IdempotencyKeys
 from visual_memory.services.access.rate_limits import RateLimits
 from visual_memory.services.access.signing_secret import load_secret
+from visual_memory.services.access.tenant_usage import TenantUsage
 from visual_memory.services.bootstrap.wiring.wire_changes import Changes, wire_changes
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
 from visual_memory.services.bootstrap.wiring.wire_events import wire_publisher
@@ -25,7 +26,7 @@ from visual_memory.services.bootstrap.wiring.wire_memory import (
     wire_threads,
 )
 from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts, receipts_of
-from visual_memory.services.bootstrap.wiring.wire_records import audit_of, idempotency_of, wire_records
+from visual_memory.services.bootstrap.wiring.wire_records import audit_of, idempotency_of, wire_records, wire_usage
 from visual_memory.services.bootstrap.wiring.wire_removal import (
     check_restored,
     pictures_of,
@@ -93,6 +94,7 @@ class ApiProcess:
     login_links: BrowserTokens
     rates: RateLimits
     audit: AuditLog
+    usage: TenantUsage
     idempotency: IdempotencyKeys
     readiness: ReadinessChecks
     encoders: EncoderRecords
@@ -152,6 +154,7 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
         classify_by = wire_classify_by(settings, database, engine, records, sandbox)
         task_queue, job_queue = wire_task_queue(settings, opened), wire_job_queue(settings, opened)
         pictures, publish = pictures_of(settings), wire_publisher(settings, opened)
+        usage = wire_usage(database, opened)
         rerank = wire_rerank(settings, opened, memory_of(settings, engine, encoders.active()), pictures, sandbox)
         background = FairExecutor(wire_threads(opened, REMOVALS_AT_ONCE, "removals"), REMOVALS_AT_ONCE)
         keys, audit, idempotency = ApiKeys(database), audit_of(settings, database), idempotency_of(settings, database)
@@ -175,7 +178,7 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
 
         def wire(encoder: SharedEncoder) -> ApiProcess:
             long_timeout_memory, memory = (memory_of(settings, each, encoder) for each in (long_timeout_engine, engine))
-            stores = wire_stores(settings, database, long_timeout_memory, secret, encoder.name, publish)
+            stores = wire_stores(settings, database, long_timeout_memory, secret, encoder.name, publish, usage.count)
             check_restored(stores)
             decoder = sandbox.with_crop(encoder.crop)
             classify = wire_classify(settings, memory, stores, encoder, decoder)
@@ -188,6 +191,7 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
                 login_links=login_links,
                 rates=rates,
                 audit=audit,
+                usage=usage,
                 idempotency=idempotency,
                 readiness=readiness,
                 encoders=records,
@@ -197,7 +201,9 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
                 fetch=fetch,
                 accept=accept,
                 load_thumbnail=LoadThumbnail(memory, pictures, decoder),
-                accept_vectors=AcceptVectors(accept.put, long_timeout_memory, encoder.name, records.usable, publish),
+                accept_vectors=AcceptVectors(
+                    accept.put, long_timeout_memory, encoder.name, records.usable, publish, usage.count
+                ),
                 classify=classify,
                 rerank=rerank,
                 decisions=stores.decisions,

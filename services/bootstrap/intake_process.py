@@ -26,7 +26,7 @@ from visual_memory.services.bootstrap.wiring.wire_memory import (
     wire_decoder,
     wire_engine,
 )
-from visual_memory.services.bootstrap.wiring.wire_records import audit_of, wire_records
+from visual_memory.services.bootstrap.wiring.wire_records import audit_of, wire_records, wire_usage
 from visual_memory.services.bootstrap.wiring.wire_removal import (
     check_restored,
     wire_removal_steps,
@@ -115,17 +115,19 @@ def intake_process(settings: Settings) -> Iterator[IntakeReader]:
         records, references = encoder_records_of(database), wire_picture_urls(settings)
         wait_for_collection(long_timeout_engine, records)
         sandbox, task_queue = wire_decoder(settings, opened), wire_task_queue(settings, opened)
-        publish_events = wire_publisher(settings, opened)
+        publish_events, usage = wire_publisher(settings, opened), wire_usage(database, opened)
         audit, clock = audit_of(settings, database), ClockCheck(database.clock_difference)
 
         def wire(encoder: EncoderSpec) -> IntakeProcess:
             long_timeout_memory, memory = (memory_of(settings, each, encoder) for each in (long_timeout_engine, engine))
-            stores = wire_stores(settings, database, long_timeout_memory, secret, encoder.name, publish_events)
+            stores = wire_stores(
+                settings, database, long_timeout_memory, secret, encoder.name, publish_events, usage.count
+            )
             check_restored(stores)
             decoder = _decoder(sandbox, encoder)
             accept = wire_accept(settings, memory, stores, decoder, task_queue.enqueue, clock.check)
             accept_vectors = AcceptVectors(
-                accept.put, long_timeout_memory, encoder.name, records.usable, publish_events
+                accept.put, long_timeout_memory, encoder.name, records.usable, publish_events, usage.count
             )
             removal_steps = wire_removal_steps(long_timeout_memory, stores, lease_of(settings))
             return IntakeProcess(

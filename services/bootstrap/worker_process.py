@@ -17,7 +17,7 @@ from visual_memory.services.bootstrap.wiring.wire_memory import (
     wire_encoders,
     wire_engine,
 )
-from visual_memory.services.bootstrap.wiring.wire_records import wire_records
+from visual_memory.services.bootstrap.wiring.wire_records import wire_records, wire_usage
 from visual_memory.services.bootstrap.wiring.wire_removal import check_restored, wire_removal_steps, wire_stores
 from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue, wire_task_queue
 from visual_memory.services.bootstrap.wiring.wire_use_cases import lease_of, wire_remember
@@ -64,11 +64,11 @@ def worker_process(settings: Settings) -> Iterator[ActiveUseCases[WorkerProcess]
         open_memory(settings, database, engine, encoders.active())
         sandbox = wire_decoder(settings, opened)
         task_queue, job_queue = wire_task_queue(settings, opened), wire_job_queue(settings, opened)
-        lease, publish = lease_of(settings), wire_publisher(settings, opened)
+        lease, publish, usage = lease_of(settings), wire_publisher(settings, opened), wire_usage(database, opened)
 
         def wire(encoder: SharedEncoder) -> WorkerProcess:
             memory = memory_of(settings, engine, encoder)
-            stores = wire_stores(settings, database, memory, secret, encoder.name, publish)
+            stores = wire_stores(settings, database, memory, secret, encoder.name, publish, usage.count)
             check_restored(stores)
             decoder, removal_steps = sandbox.with_crop(encoder.crop), wire_removal_steps(memory, stores, lease)
             other_encoders = partial(encoders.others, encoder.name)

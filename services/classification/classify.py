@@ -10,6 +10,8 @@ from visual_memory.schemas.decision import Decision, Decisions
 from visual_memory.schemas.errors import InvalidVector, TooLarge
 from visual_memory.schemas.image import State
 from visual_memory.schemas.judgement import Judgement
+from visual_memory.schemas.usage import Measure
+from visual_memory.services.access.tenant_usage import CountUsage, count_nothing
 from visual_memory.services.classification.search_voters import AS_IT_IS, SearchVoters, WhatIf
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
@@ -36,6 +38,7 @@ class Classify:
         slice_size: the most pictures that are held decoded at once.
         prune: how to prune where the options do not say.
         judgement: the current judgement of a tenant's memory, or None.
+        count_usage: counts what is classified for the tenant.
     """
 
     memory: Memory
@@ -44,6 +47,7 @@ class Classify:
     slice_size: int
     prune: Prune
     judgement: Callable[[str], Judgement | None]
+    count_usage: CountUsage = count_nothing
 
     def check(self, options: ClassifyOptions, queries: int) -> None:
         """Refuse invalid or too large requests before a picture is decoded.
@@ -111,7 +115,8 @@ class Classify:
             TooLarge: the neighbours' labels are longer than `MAX_LABEL_TEXT`.
         """
         found, options, judgement = self.search(tenant, vectors, options, options.k, what_if)
-        prometheus_metrics.CLASSIFIED.labels(tenant).inc(len(found))
+        prometheus_metrics.CLASSIFIED.inc(len(found))
+        self.count_usage(tenant, {Measure.CLASSIFIED: len(found)})
         calibration = calibration_of(judgement, options) if options.calibrated else None
         decisions = [_decide(hits, options, self.encoder.name, calibration) for hits in found]
         if not all(decision.voters for decision in decisions):

@@ -12,6 +12,7 @@ import io
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -49,6 +50,7 @@ from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalReques
 from visual_memory.schemas.review import ReviewClaim, ReviewItem, ReviewKind, ReviewMark
 from visual_memory.schemas.session import Me
 from visual_memory.schemas.stored_decision import DecisionSummary, StoredDecision
+from visual_memory.schemas.usage import Usage
 from visual_memory.services.client.parse_answer import parse_json
 from visual_memory.services.client.retry_policy import TRIES
 
@@ -504,6 +506,19 @@ def dead_letters(
 def me() -> Request[Me]:
     """Who the caller is: its tenant, scopes and limits, and what is switched on."""
     return _request("GET", "/v1/me", Me)
+
+
+def usage(first: date | None = None, last: date | None = None) -> Request[Usage]:
+    """What the tenant holds now, and what was counted on each day, in UTC; counts of the last seconds may be missing.
+
+    Args:
+        first: the first day; None: 29 days before the last.
+        last: the last day, at most 399 days after the first; None: today.
+    """
+    days = {"from": first, "to": last}
+    return _request(
+        "GET", "/v1/usage", Usage, params={name: day.isoformat() for name, day in days.items() if day is not None}
+    )
 
 
 def keys(*, limit: int = DEFAULT_LIMIT, cursor: str | None = None, total: bool = False) -> Request[Page[Key]]:

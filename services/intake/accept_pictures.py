@@ -15,6 +15,8 @@ from visual_memory.schemas.event import EventType
 from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage
 from visual_memory.schemas.labels import LabelRule
 from visual_memory.schemas.moments import now
+from visual_memory.schemas.usage import Measure
+from visual_memory.services.access.tenant_usage import CountUsage, count_nothing
 from visual_memory.services.decoding.decode_many import CheckedPicture, Decoder
 from visual_memory.services.infrastructure.events.publish import Publish, publish_nothing
 from visual_memory.services.infrastructure.observability import prometheus_metrics
@@ -46,12 +48,14 @@ class AcceptPictures:
         put: writes images.
         enqueue: tells the workers that a tenant has pictures to remember; a failure is not reported.
         publish: publishes the event ``accepted``.
+        count_usage: counts images and bytes for the tenant.
     """
 
     put: PutImages
     decoder: Decoder
     enqueue: Callable[[str], object]
     publish: Publish = publish_nothing
+    count_usage: CountUsage = count_nothing
 
     def __call__(
         self,
@@ -119,7 +123,9 @@ class AcceptPictures:
             pictures.drop_pixels(images[index].picture for index in decoded if images[index].picture not in written)
         if any(each.state is State.WAITING for each in accepted.values()):
             self.enqueue(tenant)
-        prometheus_metrics.ACCEPTED.labels(tenant).inc(len(uploads))
+        prometheus_metrics.ACCEPTED.inc(len(uploads))
+        size = sum(len(upload.data) for upload in uploads)
+        self.count_usage(tenant, {Measure.IMAGES_ACCEPTED: len(uploads), Measure.PICTURE_BYTES_ACCEPTED: size})
         self.publish(tenant, EventType.ACCEPTED, [*latest])
         return [accepted[image_id] for image_id in ids]
 

@@ -10,6 +10,8 @@ from visual_memory.schemas.event import EventType
 from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage
 from visual_memory.schemas.labels import LabelRule
 from visual_memory.schemas.moments import now
+from visual_memory.schemas.usage import Measure
+from visual_memory.services.access.tenant_usage import CountUsage, count_nothing
 from visual_memory.services.infrastructure.events.publish import Publish, publish_nothing
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.storage.picture_store import new_keys_of_vectors
@@ -48,6 +50,7 @@ class AcceptVectors:
         encoder: the name of its encoder.
         other: finds another encoder of the memory by its name; None if it has none, or is dropping it.
         publish: publishes the events ``accepted`` and ``remembered``.
+        count_usage: counts images for the tenant.
     """
 
     put: PutImages
@@ -55,6 +58,7 @@ class AcceptVectors:
     encoder: str
     other: Callable[[str], EncoderSpec | None] = lambda _: None
     publish: Publish = publish_nothing
+    count_usage: CountUsage = count_nothing
 
     def __call__(
         self,
@@ -113,8 +117,9 @@ class AcceptVectors:
         with prometheus_metrics.stage("remember"):
             plan = planned(latest, memory.images.get(tenant, latest), now(), rules)
             accepted = put(latest, plan, prepare, rules, fence)
-        prometheus_metrics.ACCEPTED.labels(tenant).inc(len(images))
-        prometheus_metrics.REMEMBERED.labels(tenant).inc(len(images))
+        prometheus_metrics.ACCEPTED.inc(len(images))
+        prometheus_metrics.REMEMBERED.inc(len(images))
+        self.count_usage(tenant, dict.fromkeys((Measure.IMAGES_ACCEPTED, Measure.IMAGES_REMEMBERED), len(images)))
         self.publish(tenant, EventType.ACCEPTED, [*latest])
         self.publish(tenant, EventType.REMEMBERED, [*latest], encoder=sent.encoder)
         return [accepted[image_id] for image_id in ids]

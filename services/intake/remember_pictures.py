@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from visual_memory.schemas.errors import DecoderFailed, NotFound, Unavailable, VisualMemoryError
 from visual_memory.schemas.event import EventType
 from visual_memory.schemas.image import Doubt, StoredImage, point_id
+from visual_memory.schemas.usage import Measure
+from visual_memory.services.access.tenant_usage import CountUsage, count_nothing
 from visual_memory.services.curation.check_labels_of_new_images import CheckLabels
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
@@ -75,6 +77,7 @@ class RememberPictures:
         embed_with_others: embeds images with other encoders.
         slice_seconds: time limit for decoding a slice.
         publish: publishes the events ``remembered``, ``held`` and ``rejected``.
+        count_usage: counts images for the tenant.
         alone: held while an image is processed that was begun before.
     """
 
@@ -90,6 +93,7 @@ class RememberPictures:
     embed_with_others: EmbedWithOthers = no_other_encoders
     slice_seconds: float = SLICE_SECONDS
     publish: Publish = publish_nothing
+    count_usage: CountUsage = count_nothing
     alone: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
     def __call__(self, tenant: str) -> None:
@@ -218,10 +222,12 @@ class RememberPictures:
 
     def _report(self, tenant: str, remembered: int, images: Sequence[StoredImage], result: _Slice) -> None:
         if images:
-            prometheus_metrics.REMEMBERED.labels(tenant).inc(remembered)
+            prometheus_metrics.REMEMBERED.inc(remembered)
+            self.count_usage(tenant, {Measure.IMAGES_REMEMBERED: remembered})
             log.info("remembered %d", remembered, extra=_names(images))
         if rejected := [image for image, _ in result.rejected]:
-            prometheus_metrics.REJECTED.labels(tenant).inc(len(rejected))
+            prometheus_metrics.REJECTED.inc(len(rejected))
+            self.count_usage(tenant, {Measure.IMAGES_REJECTED: len(rejected)})
             log.info("rejected %d", len(rejected), extra=_names(rejected))
         self._publish(tenant, remembered, images, result)
 

@@ -43,5 +43,5 @@ class ApiSettings(SettingsSection):
     max_listeners_per_key: Annotated[int, Field(ge=1, description="the same of one API key")] = 100
     max_images: Annotated[int, Field(ge=1, le=MAX_AT_ONCE, description="most pictures or vectors in one request")] = 256
     metrics_port: Annotated[
-        int | None, Field(ge=1, le=65535, description="port of 127.0.0.1 for all tenants' /metrics; unset: none")
+        int | None, Field(ge=1, le=65535, description="port of 127.0.0.1 for /metrics of the processes; unset: none")
     ] = None

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, State
 from visual_memory.schemas.receipt import PublicKey
 from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.schemas.usage import Measure, Usage
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.infrastructure.redis_streams.stream_metrics import GAUGES
 from visual_memory.services.infrastructure.storage.data_paths import DataPaths
@@ -168,9 +169,15 @@ def begun(answer: httpx.Response) -> bool:
 
 def nothing_counted(answer: httpx.Response) -> bool:
     samples = [line for line in answer.text.splitlines() if line and not line.startswith("#")]
-    return len(samples) == len(State) + len(GAUGES) and all(
+    return len(samples) == len(State) + len(Measure) + len(GAUGES) and all(
         line.endswith(" 0.0") and TENANT not in line for line in samples
     )
+
+
+def nothing_used(answer: httpx.Response) -> bool:
+    usage = Usage.model_validate_json(answer.content)
+    counted = [getattr(day, measure) for day in usage.days for measure in Measure]
+    return len(usage.days) == 30 and not any((usage.decisions, *usage.images.values(), *counted))
 
 
 SENT = {"files": [("files", ("p", PICTURE))], "data": {"fields": json.dumps({"labels": ["x"], "image_id": "sent"})}}
@@ -247,6 +254,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("GET", EVALUATED + "/report"): Call(Scope.CLASSIFY, missing, others=LOOKS),
     ("DELETE", EVALUATED): Call(Scope.REMOVE, missing),
     ("GET", "/metrics"): Call(Scope.ADMIN, nothing_counted),
+    ("GET", "/v1/usage"): Call(Scope.ADMIN, nothing_used),
     ("GET", "/v1/events"): Call(
         Scope.READ, lambda answer: "data:" not in answer.text, arguments={"params": {"timeout_seconds": 0.1}}
     ),
@@ -589,7 +597,7 @@ def test_nothing_that_one_can_ask_tells_of_the_other(two: Two) -> None:
     for client, own, foreign in ((two.north, "north-", "south-"), (two.south, "south-", "north-")):
         told = two.told(client)
         assert {name for name, text in told.items() if foreign in text} == set()
-        telling = {"/v1/images", "/v1/images/one", "/v1/labels", "/v1/removals", "/metrics", "/v1/audit", "classify"}
+        telling = {"/v1/images", "/v1/images/one", "/v1/labels", "/v1/removals", "/v1/audit", "classify"}
         telling |= {"/v1/decisions", "/v1/influence", "/v1/me", "/v1/keys", "preview"}
         assert {name for name, text in told.items() if own in text} == telling
     assert [len(client.images().data) for client in (two.north, two.south)] == [1, 1]
@@ -599,12 +607,23 @@ def test_nothing_that_one_can_ask_tells_of_the_other(two: Two) -> None:
     assert decision.neighbours[0].similarity == pytest.approx(1, abs=1e-4)
 
 
-def test_metrics_count_the_tenant_s_own_deeds(two: Two) -> None:
+def test_usage_counts_the_tenant_s_own_deeds(two: Two) -> None:
+    wanted = {"images_accepted": 2, "images_remembered": 2, "images_removed": 1, "images_rejected": 0}
     for client in (two.north, two.south):
-        counted = [line for line in two.told(client)["/metrics"].splitlines() if not line.startswith("#")]
-        totals = {line.split("{")[0]: float(line.split()[-1]) for line in counted if "_total" in line}
-        assert totals["visual_memory_accepted_total"] == 2
-        assert totals["visual_memory_removed_total"] == 1
+        until(lambda client=client: _used(client, wanted) == wanted, "the workers' counts to be written")  # type: ignore[misc]
+        usage = client.usage()
+        assert usage.images[State.REMEMBERED] == 1
+        assert usage.days[-1].picture_bytes_accepted > len(PICTURE)
+        assert client.usage(usage.days[-1].day, usage.days[-1].day).days == usage.days[-1:]
+        samples = [line.rsplit(" ", 1) for line in two.told(client)["/metrics"].splitlines()]
+        today = {name: float(value) for name, value in samples if name.startswith("visual_memory_usage_today")}
+        assert today['visual_memory_usage_today{measure="images_removed"}'] == 1
+        assert not any("tenant" in name for name, _ in samples)
+
+
+def _used(client: Client, measures: Collection[str]) -> dict[str, int]:
+    today = client.usage().days[-1].model_dump()
+    return {name: today[name] for name in measures}
 
 
 def test_an_id_of_another_tenant_and_one_of_nobody_are_answered_alike(two: Two) -> None:

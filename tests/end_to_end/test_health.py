@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.support.running_service import SETTINGS, SHARED, Stack, fields, suspended, unique
+from tests.support.running_service import OF_TENANT, SETTINGS, Stack, fields, suspended, unique
 from tests.support.shape_pictures import picture
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.removal import RemovalRequest
@@ -101,7 +101,10 @@ def test_metrics_are_in_prometheus_text_format(stack: Stack) -> None:
     assert answer.headers["content-type"].startswith("text/plain; version=")
     names = {line.split()[2] for line in answer.text.splitlines() if line.startswith("# TYPE")}
     assert "visual_memory_images" in names
-    assert not names & set(SHARED), "how busy all tenants are is the operator's to know"
+    assert names <= set(OF_TENANT), "how busy all tenants are is the operator's to know"
+    operators = stack.http.get(f"http://127.0.0.1:{stack.metrics_port}/metrics").text
+    assert "visual_memory_accepted_total" in operators
+    assert "tenant=" not in operators
 
 
 def down(answer: httpx.Response) -> list[str]:

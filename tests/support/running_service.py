@@ -27,6 +27,7 @@ from visual_memory.services.cli.temporary_service import free_port, temporary_se
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.encoding.load_encoder import identify
 from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.redis_streams.stream_metrics import GAUGES
 from visual_memory.services.settings import EncoderSettings, Settings
 
 SETTINGS = {
@@ -52,13 +53,8 @@ OWN_KEY = "own service"
 """The name of the key that a service's client has."""
 MOST_VALUES = 1000
 """So many values a filter's list may have."""
-SHARED = (
-    "visual_memory_batch_size",
-    "visual_memory_stage_seconds",
-    "visual_memory_dropped_messages",
-    "visual_memory_passed_over",
-)
-"""Metrics that only the operator's port shows."""
+OF_TENANT = ("visual_memory_images", "visual_memory_usage_today", *(f"visual_memory_intake_{name}" for name in GAUGES))
+"""Metrics that a tenant sees; the operator's port shows all others."""
 
 FOLDERS = {"redis": ".", "intake-redis": "intake"}
 """Servers of Redis, which are known by the folder that they work in: what they call themselves names their port."""
@@ -169,8 +165,8 @@ class Stack:
         return {path for path in (self.data / "pictures").rglob(".*") if path.is_file() and path.suffix != ".jpg"}
 
     def metric(self, name: str, **labels: str) -> float:
-        """A metric's value, of this tenant where it is not of all; 0 where it is not there yet."""
-        shown = f"http://127.0.0.1:{self.metrics_port}/metrics" if name.startswith(SHARED) else "/metrics"
+        """A metric's value, of this tenant where it sees it; 0 where it is not there yet."""
+        shown = "/metrics" if name in OF_TENANT else f"http://127.0.0.1:{self.metrics_port}/metrics"
         families = text_string_to_metric_families(self.http.get(shown).text)
         samples = [sample for family in families for sample in family.samples if sample.name == name]
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())

@@ -1,4 +1,4 @@
-"""Wire the records' database, the audit log and the idempotency keys; small, because every command imports it."""
+"""Wire the records' database, audit log, usage and idempotency keys; small, because every command imports it."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.access.idempotency_keys import IdempotencyKeys
 from visual_memory.services.access.signing_secret import load_secret
+from visual_memory.services.access.tenant_usage import TenantUsage
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.json_import.import_audit_file import import_audit_file
 from visual_memory.services.infrastructure.records.json_import.import_json_records import is_imported
@@ -50,6 +51,13 @@ def _database(settings: Settings) -> Database:
 def audit_of(settings: Settings, database: Database) -> AuditLog:
     """The audit log."""
     return AuditLog(database, load_secret(settings).key("audit"))
+
+
+def wire_usage(database: Database, opened: ExitStack) -> TenantUsage:
+    """Wire counting what tenants use; the context writes the last counts at its end."""
+    usage = TenantUsage(database)
+    opened.callback(usage.close)
+    return usage
 
 
 def idempotency_of(settings: Settings, database: Database) -> IdempotencyKeys:

@@ -10,6 +10,7 @@ from pathlib import Path
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.access.signing_secret import Secret
+from visual_memory.services.access.tenant_usage import CountUsage, count_nothing
 from visual_memory.services.bootstrap.wiring.wire_intake import intake_redis, streams_of
 from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts, receipts_of
 from visual_memory.services.changes.remove_from_changes import RemoveFromChanges
@@ -68,6 +69,7 @@ class Stores:
     Attributes:
         undo_after_removal: deletes removed images from judgements, and undoes what their votes caused.
         publish: publishes events.
+        count_usage: counts what tenants use.
     """
 
     pictures: PictureStore
@@ -87,6 +89,7 @@ class Stores:
     explanation_jobs: ExplanationJobs
     undo_after_removal: UndoAfterRemoval
     publish: Publish
+    count_usage: CountUsage
     remove_from_changes: RemoveFromChanges
 
     @property
@@ -119,8 +122,9 @@ def wire_stores(
     secret: Secret,
     encoder: str,
     publish: Publish = publish_nothing,
+    count_usage: CountUsage = count_nothing,
 ) -> Stores:
-    """Wire the stores, for the memory under an encoder; `publish` publishes events."""
+    """Wire the stores, for the memory under an encoder; `publish` and `count_usage` tell of what happens."""
     floor = settings.store.min_free_bytes
     blocks, jobs = Blocklist(database, secret.key("blocks")), Jobs(database)
     judgements = judgements_of(settings, database, encoder)
@@ -150,6 +154,7 @@ def wire_stores(
         explanation_jobs=explanation_jobs,
         undo_after_removal=undo_after_removal,
         publish=publish,
+        count_usage=count_usage,
         remove_from_changes=RemoveFromChanges(database, memory, blocks),
     )
 
@@ -202,6 +207,7 @@ def wire_removal_steps(memory: Memory, stores: Stores, lease: timedelta, *furthe
         audit=stores.audit,
         write_to_mirror=receipts.mirroring.write_up_to,
         publish=stores.publish,
+        count_usage=stores.count_usage,
         at_end=(stores.remove_from_decisions.drop_vectors,),
     )
     request = RequestRemoval(memory, removals, mark, stores.intake, receipts.log, receipts.filters)

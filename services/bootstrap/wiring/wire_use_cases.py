@@ -61,7 +61,7 @@ def wire_accept(
     """Wire accepting pictures; `check_clock` raises if this machine's clock must not be used for acceptance times."""
     retention = RetentionLimits(settings.retention)
     put = PutImages(memory, stores.pictures, stores.blocks, settings.metadata, retention, check_clock)
-    return AcceptPictures(put, decoder, enqueue, stores.publish)
+    return AcceptPictures(put, decoder, enqueue, stores.publish, stores.count_usage)
 
 
 def wire_remember(
@@ -88,6 +88,7 @@ def wire_remember(
         check_labels,
         embed_with_others,
         publish=stores.publish,
+        count_usage=stores.count_usage,
     )
 
 
@@ -102,7 +103,8 @@ def wire_classify(
     settings: Settings, memory: Memory, stores: Stores, encoder: SharedEncoder, decoder: Decoder
 ) -> Classify:
     """Wire classifying."""
-    return Classify(memory, encoder, decoder, slice_size(encoder), settings.curate.prune, stores.judgements.used)
+    size, used = slice_size(encoder), stores.judgements.used
+    return Classify(memory, encoder, decoder, size, settings.curate.prune, used, stores.count_usage)
 
 
 def wire_judge(settings: Settings, memory: Memory, stores: Stores) -> JudgeMemory:

@@ -1,7 +1,7 @@
 """Prometheus metrics; with ``PROMETHEUS_MULTIPROC_DIR`` set, those of all processes of a machine are added up.
 
-A tenant sees its own counters and images. Metrics that tenants share (batches, durations of stages) show how busy the
-others are, so they are only exposed, with all others, on the operator's port.
+The metrics of processes name no tenants, and show how busy all of them are, so only the operator's port exposes them. A
+tenant sees its images and its usage, both from the memory and the records.
 """
 
 import logging
@@ -17,20 +17,19 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from visual_memory.schemas.image import State
+from visual_memory.schemas.usage import Measure, UsageDay
 
-ACCEPTED = Counter("visual_memory_accepted", "Images that were answered 202.", ["tenant"])
-REMEMBERED = Counter("visual_memory_remembered", "Images that got their vector.", ["tenant"])
-REJECTED = Counter("visual_memory_rejected", "Images that could not be remembered.", ["tenant"])
-REMOVED = Counter("visual_memory_removed", "Images that removals deleted.", ["tenant"])
-CLASSIFIED = Counter("visual_memory_classified", "Pictures and vectors that were classified.", ["tenant"])
-INTAKE = Counter("visual_memory_intake", "Entries that left their stream, by their end.", ["tenant", "status"])
+ACCEPTED = Counter("visual_memory_accepted", "Images that were answered 202.")
+REMEMBERED = Counter("visual_memory_remembered", "Images that got their vector.")
+REJECTED = Counter("visual_memory_rejected", "Images that could not be remembered.")
+REMOVED = Counter("visual_memory_removed", "Images that removals deleted.")
+CLASSIFIED = Counter("visual_memory_classified", "Pictures and vectors that were classified.")
+INTAKE = Counter("visual_memory_intake", "Entries that left their stream, by their end.", ["status"])
 FAILED = Counter(
     "visual_memory_failed", "Records that background work could not deal with, and left for later.", ["duty"]
 )
-MIRROR_FAILURES = Counter(
-    "visual_memory_mirror_failures", "Times that the mirror did not take a removal's receipt.", ["tenant"]
-)
-RELAYED_MESSAGES = Counter("visual_memory_relayed_messages", "Messages of Celery that became entries.", ["tenant"])
+MIRROR_FAILURES = Counter("visual_memory_mirror_failures", "Times that the mirror did not take a removal's receipt.")
+RELAYED_MESSAGES = Counter("visual_memory_relayed_messages", "Messages of Celery that became entries.")
 DROPPED_MESSAGES = Counter("visual_memory_dropped_messages", "Messages in Redis that were not the service's own.")
 PASSED_OVER = Counter("visual_memory_passed_over", "Records of jobs that could not be read, at each look.", ["reason"])
 LISTENERS = Gauge("visual_memory_listeners", "Open connections that listen to events.", multiprocess_mode="mostrecent")
@@ -76,44 +75,42 @@ def observe_protections(got: Mapping[str, bool]) -> None:
             log.warning("decoders are confined without a protection that this system does not have: %s", name)
 
 
-class _Tenant:
-    """The metrics that one tenant may see: its counters, and its images by state."""
+class _Tenant(Collector):
+    """What one tenant may see: its images by state, and what was counted for it today."""
 
-    def __init__(self, tenant: str, by_state: Mapping[State, int]) -> None:
-        self._tenant = tenant
-        self._by_state = by_state
+    def __init__(self, by_state: Mapping[State, int], today: UsageDay) -> None:
+        self._by_state, self._today = by_state, today
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics, for the registry."""
-        gauge = GaugeMetricFamily(
-            "visual_memory_images", "Images in the collection, by state.", labels=["tenant", "state"]
-        )
+        images = GaugeMetricFamily("visual_memory_images", "Images in the collection, by state.", labels=["state"])
         for state in State:
-            gauge.add_metric([self._tenant, state], self._by_state.get(state, 0))
-        yield gauge
-        for metric in _everything().collect():
-            metric.samples = [sample for sample in metric.samples if sample.labels.get("tenant") == self._tenant]
-            if metric.samples:
-                yield metric
+            images.add_metric([state], self._by_state.get(state, 0))
+        yield images
+        usage = GaugeMetricFamily(
+            "visual_memory_usage_today", "What was counted since midnight, in UTC.", labels=["measure"]
+        )
+        for measure in Measure:
+            usage.add_metric([measure], getattr(self._today, measure))
+        yield usage
 
 
-def exposition(tenant: str, by_state: Mapping[State, int], *further: Collector) -> bytes:
-    """The metrics of a tenant, with its images by state, in the text format of Prometheus.
+def exposition(by_state: Mapping[State, int], today: UsageDay, *further: Collector) -> bytes:
+    """The metrics of a tenant, in the text format of Prometheus.
 
     Args:
-        tenant: the tenant.
         by_state: the number of its images in each state.
+        today: what was counted for it today.
         further: collectors of this tenant's metrics that are measured now.
     """
     registry = CollectorRegistry()
-    registry.register(_Tenant(tenant, by_state))
-    for each in further:
+    for each in (_Tenant(by_state, today), *further):
         registry.register(each)
     return generate_latest(registry)
 
 
 def serve(port: int, *further: Collector) -> None:
-    """Serve all metrics, of all tenants, to the operator, on a port of 127.0.0.1.
+    """Serve the metrics of the processes to the operator, on a port of 127.0.0.1.
 
     Args:
         port: the port.

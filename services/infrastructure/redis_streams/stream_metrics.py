@@ -10,17 +10,18 @@ from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.infrastructure.redis_streams.stream_commands import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entry_types import Backlog
 
+OLDEST = "oldest_seconds"
 GAUGES: dict[str, tuple[str, Callable[[Backlog], float]]] = {
     "lag": ("Entries on the stream: unread, at work or held up.", lambda backlog: backlog.entries),
     "unread_bytes": ("Bytes of these entries in Redis, about.", lambda backlog: backlog.bytes),
-    "oldest_seconds": ("Age of the oldest of these entries.", lambda backlog: backlog.oldest_seconds),
+    OLDEST: ("Age of the oldest of these entries.", lambda backlog: backlog.oldest_seconds),
     "dead_letters": ("Entries that could not be accepted and are kept.", lambda backlog: backlog.dead),
     "removals_waiting": ("Removals that were asked for and are not recorded yet.", lambda backlog: backlog.removals),
 }
 
 
 class StreamMetrics(Collector):
-    """Collects the backlog of tenants; yields nothing if the intake does not answer.
+    """Collects the backlog of tenants, without naming them; yields nothing if the intake does not answer.
 
     Args:
         streams: the streams of all tenants.
@@ -39,14 +40,13 @@ class StreamMetrics(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All gauges, with a sample for each tenant."""
+        """All gauges: the sums of the tenants, and the age of the oldest entry of all."""
         try:
             tenants = sorted(self._streams.tenants()) if self._tenants is None else self._tenants
-            backlogs = {tenant: self._streams.backlog(tenant) for tenant in tenants}
+            backlogs = [self._streams.backlog(tenant) for tenant in tenants]
         except Unavailable:
             return
         for name, (meaning, value) in GAUGES.items():
-            gauge = GaugeMetricFamily(f"visual_memory_intake_{name}", meaning, labels=["tenant"])
-            for tenant, backlog in backlogs.items():
-                gauge.add_metric([tenant], value(backlog))
-            yield gauge
+            values = [value(backlog) for backlog in backlogs]
+            total = max(values, default=0) if name == OLDEST else sum(values)
+            yield GaugeMetricFamily(f"visual_memory_intake_{name}", meaning, total)

@@ -215,7 +215,7 @@ class ImageStreamReader:
         ended = [each for each in outcomes if each.entry.id not in waiting]
         self._streams.end(fence.tenant, ended)
         for each in ended:
-            prometheus_metrics.INTAKE.labels(fence.tenant, each.result.status).inc()
+            prometheus_metrics.INTAKE.labels(each.result.status).inc()
         pending.drop(each.entry.id for each in ended)
 
     def _report_held(self, pending: PendingEntries, tenant: str, results: Sequence[Result]) -> None:

@@ -101,5 +101,5 @@ class RemovalStreamReader:
             self._streams.reset_attempts(tenant, entry.id, Inbox.REMOVALS)
             return False
         self._streams.end(tenant, [ended], Inbox.REMOVALS)
-        prometheus_metrics.INTAKE.labels(tenant, ended.result.status).inc()
+        prometheus_metrics.INTAKE.labels(ended.result.status).inc()
         return True

@@ -47,7 +47,7 @@ class MirrorSync:
                     return
                 self.mirror.write(entry, self._pages(entry))
         except Unavailable as error:
-            prometheus_metrics.MIRROR_FAILURES.labels(tenant).inc()
+            prometheus_metrics.MIRROR_FAILURES.inc()
             raise Unavailable(f"{WAITING_FOR_MIRROR}: {error.message}") from error
 
     def check(self) -> None:

@@ -10,7 +10,9 @@ from sqlalchemy import Connection
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.event import EventType
 from visual_memory.schemas.receipt import Event, RemovalPayload
+from visual_memory.schemas.usage import Measure
 from visual_memory.services.access.audit_log import AuditLog
+from visual_memory.services.access.tenant_usage import CountUsage, count_nothing
 from visual_memory.services.infrastructure.events.publish import Publish, publish_nothing
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.records.resource_leases import Lease
@@ -33,6 +35,7 @@ class SealReceipt:
     Attributes:
         write_to_mirror: has a tenant's log mirrored up to an entry's number; raises `Unavailable` if that fails.
         publish: publishes the event ``removed``.
+        count_usage: counts removed images for the tenant.
         at_end: called in the transaction that seals a removal, with the tenant and the removal's id.
     """
 
@@ -45,6 +48,7 @@ class SealReceipt:
     audit: AuditLog
     write_to_mirror: Callable[[str, int], object]
     publish: Publish = publish_nothing
+    count_usage: CountUsage = count_nothing
     at_end: Sequence[Callable[[Connection, str, str], object]] = ()
 
     def seal(self, state: RemovalState, lease: Lease, tries: int) -> bool:
@@ -75,7 +79,8 @@ class SealReceipt:
             self.removals.advance(
                 connection, [state.id], RemovalStep.MIRROR, RemovalStep.DONE, waits_for=None, receipt=entry.text
             )
-        prometheus_metrics.REMOVED.labels(state.tenant).inc(state.removal.images)
+        prometheus_metrics.REMOVED.inc(state.removal.images)
+        self.count_usage(state.tenant, {Measure.IMAGES_REMOVED: state.removal.images})
         self.publish(state.tenant, EventType.REMOVED, count=state.removal.images, removal_id=state.id)
 
     def _write_entry(self, state: RemovalState, lease: Lease, until: datetime | None) -> None:
