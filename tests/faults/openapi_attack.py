@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import numpy as np
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -26,12 +27,15 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.support.running_service import ENCODER, Stack, fields, unique, until
 from tests.support.shape_pictures import as_npy, picture
+from visual_memory.schemas.api_key import Scope, TenantKeyRequest
 from visual_memory.schemas.background_job import JobState
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.evaluation_request import EvaluationRequest
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, State
 from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.api.authenticate import SESSION_COOKIE
+from visual_memory.services.api.csrf_token import CSRF_HEADER
 from visual_memory.services.api.routes.events import MAX_SECONDS
 from visual_memory.services.client.http_client import Client
 
@@ -45,6 +49,7 @@ CHECKS = [
     negative_data_rejection,
     ignored_auth,
 ]
+OF_SESSIONS = {"GET /v1/session", "DELETE /v1/session"}
 NOTHING_TO_SEND = {"GET /healthz", "GET /readyz"}
 PICTURE = picture("disc")
 
@@ -80,7 +85,8 @@ def attack(stack: Stack, examples: int, *, same: bool) -> Counter[tuple[str, int
             send(case, {} if keyless else headers)
 
         def send_real(case: Case[Any], real: bool) -> None:
-            send(_with_what_is_there(case, client) if real else case)
+            in_session = real and case.operation.label in OF_SESSIONS
+            send(_with_what_is_there(case, client) if real else case, _session(client) if in_session else headers)
 
         for found in schemathesis.openapi.from_url(f"{stack.url}/openapi.json").get_all_operations():
             assert isinstance(found, Ok), found
@@ -92,6 +98,13 @@ def attack(stack: Stack, examples: int, *, same: bool) -> Counter[tuple[str, int
         for each in client.evaluations().data:  # no worker is to go on with one
             client.delete_evaluation(each.id)
     return answered
+
+
+def _session(client: Client) -> dict[str, str]:
+    """The headers of a new session of the client's key."""
+    answer = httpx.post(f"{client.url}/v1/session", headers={"Authorization": f"Bearer {client.key}"})
+    cookie = f"{SESSION_COOKIE}={answer.cookies[SESSION_COOKIE]}"
+    return {"Cookie": cookie, CSRF_HEADER: answer.json()["csrf_token"]}
 
 
 def _end_soon(case: Case[Any]) -> None:
@@ -138,6 +151,9 @@ def _put_ids(case: Case[Any], client: Client) -> None:
     if "decision_id" in case.path_parameters:
         [decision] = client.classify([PICTURE], ClassifyOptions(store=True)).decisions
         case.path_parameters["decision_id"] = decision.id
+    if "key_id" in case.path_parameters:
+        wanted = TenantKeyRequest(name="attacked", scopes=[Scope.READ])
+        case.path_parameters["key_id"] = client.create_key(wanted).key.id
     if "evaluation_id" in case.path_parameters:
         case.path_parameters["evaluation_id"] = _evaluation(client, case.operation.label)
 
@@ -188,7 +204,7 @@ def _put_pictures(body: dict[str, Any], path: str) -> None:
     for image in body.get("images", []):
         image["picture"] = text
         image.pop("url", None)
-    if body.get("pictures"):
+    if path.endswith("classify") and "files" not in body:
         body["pictures"] = [text]
         body.pop("urls", None)
         body.pop("vectors", None)
