@@ -10,7 +10,8 @@ from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.text_rules import Text
 
 Tenant = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-PerMinute = Annotated[int, Field(ge=1)]
+RequestsPerMinute = Annotated[int, Field(ge=1, le=2**31 - 1)]
+BytesPerMinute = Annotated[int, Field(ge=1, le=2**53)]
 _TENANT = TypeAdapter[str](Tenant)
 
 
@@ -54,10 +55,10 @@ class TenantKeyRequest(BaseModel):
     scopes: Annotated[list[Scope], Field(min_length=1), AfterValidator(lambda scopes: sorted(set(scopes)))] = Field(
         description="one or more", examples=[["classify", "read"]]
     )
-    requests_per_minute: PerMinute | None = Field(
+    requests_per_minute: RequestsPerMinute | None = Field(
         default=None, description="the most requests; null: no limit", examples=[600]
     )
-    bytes_per_minute: PerMinute | None = Field(
+    bytes_per_minute: BytesPerMinute | None = Field(
         default=None, description="the most bytes of request bodies; null: no limit", examples=[100000000]
     )
 

@@ -32,7 +32,7 @@ from visual_memory.schemas.background_job import JobState
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.evaluation_request import EvaluationRequest
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import ImageFields, State
+from visual_memory.schemas.image import ImageFields, ImagePatch, State
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.api.authenticate import SESSION_COOKIE
 from visual_memory.services.api.csrf_token import CSRF_HEADER
@@ -154,8 +154,20 @@ def _put_ids(case: Case[Any], client: Client) -> None:
     if "key_id" in case.path_parameters:
         wanted = TenantKeyRequest(name="attacked", scopes=[Scope.READ])
         case.path_parameters["key_id"] = client.create_key(wanted).key.id
+    if "change_id" in case.path_parameters:
+        case.path_parameters["change_id"] = _change(client)
+    if "item_id" in case.path_parameters:
+        [image] = client.add([(PICTURE, ImageFields(labels=["x"]))])
+        case.path_parameters |= {"kind": "image", "item_id": image.image_id}
     if "evaluation_id" in case.path_parameters:
         case.path_parameters["evaluation_id"] = _evaluation(client, case.operation.label)
+
+
+def _change(client: Client) -> str:
+    """A new change, which can be undone."""
+    [image] = client.add([(PICTURE, ImageFields(labels=["x"]))])
+    client.amend(image.image_id, ImagePatch(source=unique("source")))
+    return client.changes().data[0].id
 
 
 def _removal(client: Client, label: str) -> str:
