@@ -59,7 +59,7 @@ def attack(stack: Stack, examples: int, *, same: bool) -> Counter[tuple[str, int
 
     Args:
         stack: a running service.
-        examples: how many requests to each operation, in either mode.
+        examples: how many right requests to each operation; half as many wrong ones.
         same: whether they are the same each time.
     """
     answered: Counter[tuple[str, int]] = Counter()
@@ -94,7 +94,9 @@ def attack(stack: Stack, examples: int, *, same: bool) -> Counter[tuple[str, int
             right = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
             wrong = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
             repeated(given(right, st.booleans())(send_real))()
-            _unless_impossible(repeated(given(wrong)(send_wrong)), operation.label)
+            _unless_impossible(
+                settings(repeated, max_examples=-(-examples // 2))(given(wrong)(send_wrong)), operation.label
+            )
         for each in client.evaluations().data:  # no worker is to go on with one
             client.delete_evaluation(each.id)
     return answered
