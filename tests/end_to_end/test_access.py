@@ -621,6 +621,16 @@ def test_usage_counts_the_tenant_s_own_deeds(two: Two) -> None:
         assert not any("tenant" in name for name, _ in samples)
 
 
+@pytest.mark.parametrize("days", [("2026-02-01", "2026-01-31"), ("2024-12-27", "2026-01-31"), ("0001-01-01", None)])
+def test_usage_refuses_days_that_are_none_or_too_many(stack: Stack, days: tuple[str, str | None]) -> None:
+    asked = {name: day for name, day in zip(("from", "to"), days, strict=True) if day}
+    answer = stack.http.get("/v1/usage", params=asked)
+    assert answer.status_code == 422
+    assert "at most 400 days" in answer.json()["detail"]
+    first = stack.http.get("/v1/usage", params={"to": "0001-01-02"}).json()["days"]
+    assert [day["day"] for day in first] == ["0001-01-01", "0001-01-02"]
+
+
 def _used(client: Client, measures: Collection[str]) -> dict[str, int]:
     today = client.usage().days[-1].model_dump()
     return {name: today[name] for name in measures}

@@ -196,6 +196,10 @@ def test_status(cli: Cli, stack: Stack) -> None:
     assert told["parts"]["broker"]["ok"] is True
     assert told["labels"][label] == 1
     assert "ok    store" in cli("status").stdout
+    [told] = cli.json("status", "--usage")
+    assert told["usage"]["images"]["remembered"] > 0
+    assert len(told["usage"]["days"]) == 30
+    assert "picture bytes accepted" in cli("status", "--usage").stdout
 
 
 def test_status_without_a_key_tells_the_parts_alone(stack: Stack) -> None:
