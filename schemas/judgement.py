@@ -24,7 +24,7 @@ class Suspect(BaseModel):
     suspicion: Suspicion = Field(description="why it needs a review", examples=["label"])
     image_id: str = Field(description="the image's id", examples=["cat-17"])
     labels: list[str] = Field(description="the image's labels", examples=[["cat"]])
-    score: float = Field(description="the strength of the suspicion, 0 to 1; suspects are ranked by it", examples=[3.2])
+    score: float = Field(description="the strength of the suspicion, 0 to 1; suspects are ranked by it", examples=[0.9])
     reason: str = Field(description="a sentence", examples=["9 of 10 neighbours vote for dog"])
     suggestion: str = Field(
         description="the label that its neighbours vote for, or the image it duplicates", examples=["dog"]

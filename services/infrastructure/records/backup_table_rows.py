@@ -28,7 +28,7 @@ def pages(connection: Connection, table: Table) -> Iterator[list[Row]]:
 
 
 def put(database: Database, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows into a table.
+    """Insert rows into a table; numbers that the database gives out continue after theirs.
 
     Raises:
         KeyError: this version has no such table or column.
@@ -37,6 +37,10 @@ def put(database: Database, name: str, rows: Sequence[Mapping[str, Any]]) -> Non
     read = [{column: _read(table, column, value) for column, value in row.items()} for row in rows]
     with database.write(urgent=True) as connection:
         connection.execute(insert(table), read)
+        number = table.autoincrement_column
+        if number is not None and not database.is_sqlite:  # SQLite continues after the largest one by itself
+            sequence = func.pg_get_serial_sequence(table.name, number.name)
+            connection.execute(select(func.setval(sequence, select(func.max(number)).scalar_subquery())))
 
 
 def holding_rows(database: Database, names: Sequence[str]) -> list[str]:
