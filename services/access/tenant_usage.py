@@ -19,8 +19,12 @@ from visual_memory.schemas.usage import Measure, UsageDay
 from visual_memory.services.infrastructure.records.database import Database, batches
 from visual_memory.services.infrastructure.records.tables import usage
 
-INTERVAL = 5.0
-"""Seconds between two writes of a process."""
+INTERVAL = 2.0
+"""Seconds between two writes of a process.
+
+Less than the pause of `services.data_governance.end_tenant`, so that what was counted before the end of a tenant is
+written before its rows are deleted.
+"""
 
 CountUsage = Callable[[str, Mapping[Measure, int]], object]
 """Adds amounts to a tenant's counts of today; never raises and never waits for the database."""

@@ -54,6 +54,7 @@ TAGS = {
     "classify": "Classify pictures and vectors.",
     "decisions": "Stored decisions: replay, counterfactual, influence and preview.",
     "curation": "Judge the memory by itself; images that deserve a look.",
+    "review": "What deserves a look by a person: the queue, marks and claims.",
     "changes": "Mute, unmute, relabel and amend images, with previews, and undo it.",
     "evaluations": "Measure how well the memory classifies.",
     "removals": "Remove images, with receipts.",

@@ -10,7 +10,8 @@ from tests.support.running_service import until
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.moments import now
 from visual_memory.schemas.usage import Measure
-from visual_memory.services.access.tenant_usage import TenantUsage
+from visual_memory.services.access.tenant_usage import INTERVAL, TenantUsage
+from visual_memory.services.data_governance.end_tenant import PAUSE
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import usage
 
@@ -76,3 +77,7 @@ def test_a_day_without_counts_is_of_zeros(database: Database) -> None:
     days = TenantUsage(database).days("nobody", first, first + timedelta(days=2))
     assert [day.day.day for day in days] == [1, 2, 3]
     assert not any(getattr(day, measure) for day in days for measure in Measure)
+
+
+def test_what_was_counted_before_a_tenant_s_end_is_written_before_its_rows_are_deleted() -> None:
+    assert INTERVAL < PAUSE - 0.5
