@@ -654,7 +654,8 @@ def test_an_id_of_another_tenant_and_one_of_nobody_are_answered_alike(two: Two) 
             for ids in zip(images, removals, decisions, evaluations, changes, keys, strict=True):
                 names = ("image_id", "removal_id", "decision_id", "evaluation_id", "change_id", "key_id")
                 named = dict(zip(names, ids, strict=True))
-                asked_for = path.format(**named, job_id=named["evaluation_id"])
+                named |= {"job_id": named["evaluation_id"], "kind": "image", "item_id": named["image_id"]}
+                asked_for = path.format(**named)
                 answer = http.request(method, asked_for, **(call.arguments or {}))
                 varying = {"x-request-id", "date", "content-length"}
                 headers = {name: value for name, value in answer.headers.items() if name not in varying}

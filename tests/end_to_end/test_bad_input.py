@@ -341,7 +341,7 @@ REMOVALS = [
     body("surrogate field", "/v1/removals", "ud800", '{"filter": {"\\ud800": "a"}, "reason": "x"}', "invalid_filter"),
 ]
 PATHS = [
-    Bad(f"{method} {path}", method, path, 404, "not_found", says, arguments)
+    Bad(f"{method} {path}", method, path, 404, "no_such_path" if "%2F" in path else "not_found", says, arguments)
     for method, path, says, arguments in [
         ("GET", "/v1/images/unheard-of", "unheard-of", {}),
         ("GET", "/v1/images/..%2F..%2Fetc%2Fpasswd", "etc/passwd", {}),

@@ -22,7 +22,14 @@ def test_an_export_holds_all_of_a_subject_and_nothing_of_others(stack: Stack, tm
     file = tmp_path / "held.zip"
     told = command(stack, "export", str(file), "--tenant", stack.tenant, "--subject", "Jose\u0301", "--json")
     assert told.returncode == 0, told.stderr
-    assert json.loads(told.stdout) == {"images": 2, "pictures": 2, "decisions": 1, "waiting": 0, "refused": False}
+    assert json.loads(told.stdout) == {
+        "images": 2,
+        "pictures": 2,
+        "decisions": 1,
+        "changes": 0,
+        "waiting": 0,
+        "refused": False,
+    }
     assert file.stat().st_mode & 0o777 == 0o600
     with zipfile.ZipFile(file) as members:
         images = [json.loads(line) for line in members.read("images.jsonl").decode().splitlines()]

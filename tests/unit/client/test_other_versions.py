@@ -49,8 +49,8 @@ REMOVAL = {
     "status": "paused",
     "by_state": {"archived": 2, "remembered": 1},
 }
-OF_REQUESTS = {"FieldType", "LabelCheck", "LabelRule"}
-"""Words that only requests and settings have."""
+OF_REQUESTS = {"FieldType", "LabelCheck", "LabelRule", "Measure"}
+"""Words that only requests, settings and records have."""
 SIGNED = {"receipt"}
 """A receipt of a later version is not for this one to interpret."""
 
