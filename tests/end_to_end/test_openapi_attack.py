@@ -8,7 +8,7 @@ from tests.support.running_service import Stack
 
 @pytest.mark.timeout(600)
 def test_every_operation_keeps_to_its_document(stack: Stack) -> None:
-    answered = attack(stack, 10, same=True)
+    answered = attack(stack, 4, same=True)
     every = {label for label, _ in answered}
     assert {label for label, status in answered if status < 300} == every, "one that never answers well is not attacked"
     assert {label for label, status in answered if status >= 400} == every - NOTHING_TO_SEND

@@ -60,7 +60,7 @@ def attack(stack: Stack, examples: int, *, same: bool) -> Counter[tuple[str, int
     Args:
         stack: a running service.
         examples: how many right requests to each operation; half as many wrong ones.
-        same: whether they are the same each time.
+        same: whether they are the same each time, and right requests always name what is there.
     """
     answered: Counter[tuple[str, int]] = Counter()
     with Client(stack.url, stack.new_key(unique("document"))) as client:
@@ -93,7 +93,7 @@ def attack(stack: Stack, examples: int, *, same: bool) -> Counter[tuple[str, int
             operation = found.ok()
             right = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
             wrong = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
-            repeated(given(right, st.booleans())(send_real))()
+            repeated(given(right, st.just(True) if same else st.booleans())(send_real))()
             _unless_impossible(
                 settings(repeated, max_examples=-(-examples // 2))(given(wrong)(send_wrong)), operation.label
             )
