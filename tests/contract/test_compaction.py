@@ -430,7 +430,7 @@ def test_a_caller_waits_longer_than_its_timeout_while_others_are_served(folder: 
         while thread.is_alive():
             assert memory.images.count("t") == 50
             served += 1
-        thread.join()
+            thread.join(0.05)
         assert done == [Compaction(erased=True)]
         assert served > 1
         memory.close()

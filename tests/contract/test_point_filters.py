@@ -81,7 +81,7 @@ def conditions(field: str) -> st.SearchStrategy[Any]:
     return condition | condition.map(lambda given: {"not": given})
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(held=st.lists(images(), min_size=5, max_size=5), asked=st.lists(filters(), min_size=8, max_size=8))
 def test_engines_and_plain_python_agree(
     memory: Memory, held: list[dict[str, Any]], asked: list[dict[str, Any]]

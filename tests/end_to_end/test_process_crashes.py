@@ -51,10 +51,8 @@ def broker(stack: Stack) -> "redis.Redis":
 @pytest.mark.parametrize(
     "names",
     [
-        ("redis",),
-        *zip(EMBEDDED),
         ("worker",),
-        *(pytest.param((name,), marks=ALSO_KILLED) for name in ("jobs", "beat")),
+        *(pytest.param((name,), marks=ALSO_KILLED) for name in ("redis", *EMBEDDED, "jobs", "beat")),
         CHILDREN,
     ],
     ids=" ".join,

@@ -10,7 +10,7 @@ from tests.concurrency.trial import place_over, try_row
 from tests.support.databases import KINDS
 from tests.support.memory_images import quick_folder
 
-SCHEDULES = 3
+SCHEDULES = 2
 
 
 @pytest.fixture(scope="module", params=KINDS)
