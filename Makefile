@@ -10,15 +10,17 @@ DATA ?=
 demo: $(INSTALLED)
 	@$(BIN)/visual-memory demo $(if $(DATA),"$(DATA)")
 
-# All at once, because much of it waits: the checks, and the tests in three processes.
+# All at once, because much of it waits: the checks, and the tests in four processes.
 test: $(INSTALLED)
 	@$(MAKE) --no-print-directory check > $(VENV)/check.log 2>&1 & check=$$!; \
-	$(BIN)/python -m pytest tests/contract tests/integration > $(VENV)/parts.log 2>&1 & parts=$$!; \
+	$(BIN)/python -m pytest tests/contract > $(VENV)/contract.log 2>&1 & contract=$$!; \
+	$(BIN)/python -m pytest tests/integration > $(VENV)/integration.log 2>&1 & integration=$$!; \
 	$(BIN)/python -m pytest tests/unit tests/end_to_end -m "not faults and not shared_service" > $(VENV)/unit.log 2>&1 & \
 	unit=$$!; \
 	$(BIN)/python -m pytest tests/end_to_end -m "not faults and shared_service"; whole=$$?; \
-	wait $$check; check=$$?; wait $$parts; parts=$$?; wait $$unit; unit=$$?; \
-	cat $(VENV)/unit.log $(VENV)/parts.log $(VENV)/check.log; exit $$((whole | parts | unit | check))
+	wait $$check; check=$$?; wait $$contract; contract=$$?; wait $$integration; integration=$$?; wait $$unit; unit=$$?; \
+	cat $(VENV)/unit.log $(VENV)/contract.log $(VENV)/integration.log $(VENV)/check.log; \
+	exit $$((whole | contract | integration | unit | check))
 
 # Real kills, full disks and cut connections, with the full number of trials; takes long.
 test-faults: $(INSTALLED)

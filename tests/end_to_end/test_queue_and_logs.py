@@ -149,7 +149,8 @@ def test_no_log_holds_what_was_sent_nor_a_key(unswept: Stack) -> None:
         until(lambda: client.image(f"{marker}-rejected").state is State.REJECTED, "the rejection")
         held = [image.content_hash for image in client.images(where).data]
         client.preview_removal(RemovalRequest(filter=where, reason=f"{marker}-reason"))
-        client.remove(RemovalRequest(filter=where, reason=f"{marker}-reason", block=True))
+        removal = RemovalRequest(filter=where, reason=f"{marker}-reason", block=True)
+        client.remove(removal, wait_seconds=0)  # it waits for a mirror that fails
         with pytest.raises(Blocked):
             client.add([(picture("disc"), said)])
     assert len(held) == 2
