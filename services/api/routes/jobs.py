@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 
 from visual_memory.schemas.background_job import Job, JobKind, JobState
 from visual_memory.schemas.job_with_result import JobWithResult
@@ -11,11 +11,10 @@ from visual_memory.services.api.authenticate import Caller, CallerDep, ServiceDe
 from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
 from visual_memory.services.api.job_access import ANY_FOLLOWER, check_may_cancel, check_visible, visible_kinds
 from visual_memory.services.api.page_parameters import PageDep
+from visual_memory.services.api.path_parameters import JobIdParameter
 from visual_memory.services.bootstrap.api_process import ApiProcess
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=AuthorizedRoute)
-
-JobId = Annotated[str, Path(description="the id of the job", examples=["0b9c8f3e-6a55-4a8e-9d4c-2f3f5f0f6a10"])]
 
 
 @router.get("", operation_id="list_jobs", summary="List jobs")
@@ -39,7 +38,7 @@ def jobs(
 
 @router.get("/{job_id}", operation_id="get_job", summary="Show a job")
 @requires_scope(ANY_FOLLOWER)
-def job(caller: CallerDep, service: ServiceDep, job_id: JobId) -> JobWithResult:
+def job(caller: CallerDep, service: ServiceDep, job_id: JobIdParameter) -> JobWithResult:
     """Return the progress of a job and, once it is done, its result or the route of it."""
     found = service.jobs.load(caller.tenant, job_id)
     check_visible(caller.key, found)
@@ -48,7 +47,7 @@ def job(caller: CallerDep, service: ServiceDep, job_id: JobId) -> JobWithResult:
 
 @router.post("/{job_id}/cancel", operation_id="cancel_job", summary="Cancel a job")
 @requires_scope(ANY_FOLLOWER)
-def cancel(caller: CallerDep, service: ServiceDep, job_id: JobId) -> JobWithResult:
+def cancel(caller: CallerDep, service: ServiceDep, job_id: JobIdParameter) -> JobWithResult:
     """Cancel a job: a waiting one never begins, a running one stops at its next progress report.
 
     What a cancelled evaluation collected is deleted. A job that has ended is refused; one that was cancelled already is

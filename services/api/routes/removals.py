@@ -2,9 +2,8 @@
 
 from concurrent.futures import TimeoutError as StillRunning
 from functools import partial
-from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Response
 
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.errors import Unavailable
@@ -17,6 +16,7 @@ from visual_memory.services.api.authenticate import Caller, CallerDep, Idempoten
 from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
 from visual_memory.services.api.if_match import EtagsDep
 from visual_memory.services.api.page_parameters import PageDep
+from visual_memory.services.api.path_parameters import ImageIdParameter, RemovalIdParameter
 from visual_memory.services.api.response_headers import describe_headers, set_location
 from visual_memory.services.api.routes.images import load_image
 from visual_memory.services.bootstrap.api_process import ApiProcess
@@ -31,7 +31,6 @@ ACTION, KIND = "remove", "removal"
 RECORDED = describe_headers(
     202, "The removal, with its receipt if it is done within a second; else it continues", retry_after=True
 )
-RemovalId = Annotated[str, Path(description="the id of the removal", examples=["7c3f1c1e-2f6b-4a38-8b43-5d6c4c1f0a55"])]
 
 
 @router.post("/removals/preview", operation_id="preview_removal", summary="Preview a removal")
@@ -83,7 +82,7 @@ def remove(
 def remove_image(
     caller: CallerDep,
     service: ServiceDep,
-    image_id: Annotated[str, Path(description="the id of the image", examples=["cat-17"])],
+    image_id: ImageIdParameter,
     etags: EtagsDep,
     response: Response,
     idempotency_key: IdempotencyKey = None,
@@ -109,7 +108,7 @@ def removals(caller: CallerDep, service: ServiceDep, asked: PageDep) -> Page[Rem
 
 @router.get("/removals/{removal_id}", operation_id="get_removal", summary="Show a removal")
 @requires_scope(Scope.REMOVE)
-def removal(caller: CallerDep, service: ServiceDep, removal_id: RemovalId) -> Removal:
+def removal(caller: CallerDep, service: ServiceDep, removal_id: RemovalIdParameter) -> Removal:
     """Return the record of a removal with its progress; once it is done, with its receipt."""
     return service.removals.load(caller.tenant, removal_id).removal
 
